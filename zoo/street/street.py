@@ -24,7 +24,7 @@ from zoo.street.truth import FrameTruth, StreetTruth, TrueObject
 
 Split = Literal["train", "test"]
 EXPOSURE = 1 / 90  # seconds the shutter is open
-MAX_PIXELS = 7680 * 4320
+MAX_SIDE = 8192  # pixels
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class StreetConfig:
             raise InferenceError(
                 f"street seed {self.seed}, frames {self.frames}: seed >= 0 and frames >= 1"
             )
-        if min(self.width, self.height) < 32 or self.width * self.height > MAX_PIXELS:
+        if min(self.width, self.height) < 32 or max(self.width, self.height) > MAX_SIDE:
             raise InferenceError(
-                f"street size {self.width}x{self.height}: at least 32x32, at most 8K"
+                f"street size {self.width}x{self.height}: each side must lie in 32..{MAX_SIDE}"
             )
         if not 1.0 <= self.fps <= 240.0:
             raise InferenceError(f"street rate {self.fps} fps: must lie in 1..240")

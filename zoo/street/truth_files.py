@@ -85,7 +85,7 @@ def read_coco(path: Path) -> StreetTruth:
         raise InferenceError(f"ground truth {path} is not JSON: {error}") from error
     try:
         return _parse(document)
-    except (KeyError, TypeError, ValueError, AssertionError) as error:
+    except (LookupError, TypeError, ValueError, AssertionError) as error:
         raise InferenceError(
             f"ground truth {path} is not a street's coco.json: {type(error).__name__} {error}"
         ) from error
