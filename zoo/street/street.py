@@ -81,7 +81,7 @@ class Street:
         self.shake = (0.3 + 1.4 * hard * float(rng.random())) * config.width / 640
         self.contrast = float(rng.uniform(0.82, 1.08))
         self.exposure = float(rng.uniform(-12, 12))
-        crowding = (0.4 + 1.6 * hard) * float(rng.uniform(0.8, 1.2))
+        crowding = (0.4 + 1.4 * hard) * float(rng.uniform(0.8, 1.2))
         self.users: list[RoadUser] = populate(
             rng, self.road, config.frames / config.fps, crowding, config.split
         )
@@ -197,7 +197,7 @@ class Street:
 
 def _camera(rng: np.random.Generator, width: int, height: int) -> Camera:
     sign = 1.0 if rng.random() < 0.5 else -1.0
-    focal = 0.74 * width * float(rng.uniform(0.9, 1.15))
+    focal = 0.80 * width * float(rng.uniform(0.9, 1.15))
     return Camera(
         position=(0.0, float(rng.uniform(-9.0, -5.0)), float(rng.uniform(5.5, 8.0))),
         yaw=sign * float(np.radians(rng.uniform(20, 50))),

@@ -27,7 +27,7 @@ LANE = 3.4
 PAVEMENT = 3.0
 CYCLE_LANE = 1.6
 VEHICLE_REACH = 82.0  # metres along the road beyond which nothing drives
-PEOPLE_REACH = 62.0
+PEOPLE_REACH = 50.0
 FADE = 10.0  # metres over which far objects appear out of the haze
 
 

@@ -13,7 +13,7 @@ CLASSES: tuple[str, ...] = ("car", "truck", "bus", "bicycle", "person")
 
 # An object counts for scores where at least this share of it can be seen and its box is at least
 # this many pixels high; smaller or more hidden ones are ignored: neither asked for nor punished.
-MIN_VISIBILITY = 0.25
+MIN_VISIBILITY = 0.3
 MIN_HEIGHT = 10.0
 
 

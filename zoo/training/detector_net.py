@@ -31,8 +31,8 @@ SIZES: dict[str, DetectorSize] = {
     size.name: size
     for size in (
         DetectorSize("street-small", (6, 10, 18, 32, 48), (0, 1, 1, 1), {8: 14, 16: 20, 32: 24}),
-        DetectorSize("street-middle", (8, 18, 32, 56, 80), (0, 1, 1, 1),
-                     {4: 12, 8: 20, 16: 32, 32: 40}),
+        DetectorSize("street-middle", (8, 20, 32, 48, 64), (0, 1, 1, 1),
+                     {4: 16, 8: 20, 16: 24, 32: 32}),
         DetectorSize("street-large", (12, 32, 64, 104, 144), (1, 1, 1, 1),
                      {4: 20, 8: 40, 16: 64, 32: 80}),
     )

@@ -34,7 +34,7 @@ def zoom(
 
     What leaves the image for the most part, or becomes less than 5 pixels high, no longer counts.
     """
-    scale = float(np.exp(rng.uniform(np.log(0.75), np.log(1.5))))
+    scale = float(np.exp(rng.uniform(np.log(0.85), np.log(1.5))))
     free = np.array([WIDTH, HEIGHT]) * (1 - scale)
     shift = rng.uniform(np.minimum(free, 0), np.maximum(free, 0))
     transform = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
@@ -60,7 +60,7 @@ def batch_of(
     images, rows = [], []
     for index in chosen.tolist():
         image, truth = np.asarray(data.images[index]), np.array(data.boxes[index])
-        if augment and rng.random() < 0.6:
+        if augment and rng.random() < 0.4:
             image, truth = zoom(image, truth, rng)
         if augment and rng.random() < 0.5:
             image = image[:, ::-1]

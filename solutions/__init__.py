@@ -1,0 +1,1 @@
+"""The reference: what the four phases build, made to be used."""

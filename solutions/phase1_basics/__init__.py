@@ -1,0 +1,1 @@
+"""Phase 1: loading models, preparing their inputs, reading their outputs."""

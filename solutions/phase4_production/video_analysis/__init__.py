@@ -1,0 +1,1 @@
+"""Detection, tracking and classification of video, on the edge and on servers."""
