@@ -1,13 +1,15 @@
 """``python -m zoo``: list what the zoo has, get public models, render streets."""
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from zoo import registry
 from zoo.errors import InferenceError
-from zoo.street import StreetConfig, materialise
+from zoo.street import CLASSES, StreetConfig, materialise
 from zoo.terminal import progress_bar, run_command
 
 
@@ -64,6 +66,40 @@ def street(
         task = bar.add_task("render", total=frames)
         clip = materialise(config, output, lambda done, total: bar.update(task, completed=done))
     print(clip.video.parent)
+
+
+@zoo.command()
+@click.argument("names", nargs=-1, required=True)
+@click.option("--streets", default=40, show_default=True, help="held-out streets")
+@click.option("--frames", default=150, show_default=True, help="length of each; every 15th counts")
+@click.option("--save", is_flag=True, help="keep the scores of shipped models for their cards")
+def score(names: tuple[str, ...], streets: int, frames: int, save: bool) -> None:
+    """Average precision of detectors on held-out streets."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from zoo.score_detector import score_detectors
+
+    entries = [registry.find(name) for name in names]
+    with progress_bar("streets") as bar:
+        task = bar.add_task("score", total=streets)
+        scores = score_detectors(
+            entries, streets, frames, lambda done, total: bar.update(task, completed=done)
+        )
+    table = Table(box=None, header_style="bold")
+    for title in ("detector", "mAP@0.5", "mAP", "small", "medium", "large", *CLASSES):
+        table.add_column(title, justify="left" if title == "detector" else "right")
+    for name, found in scores.items():
+        values = [found.map50, found.map, found.small, found.medium, found.large]
+        table.add_row(name, *(f"{v:.3f}" for v in [*values, *found.by_class.values()]))
+    Console().print(table)
+    if save:
+        path = registry.MODELS / "scores.json"
+        kept = json.loads(path.read_text()) if path.is_file() else {}
+        for name, found in scores.items():
+            if name.startswith("zoo:"):
+                kept[name.removeprefix("zoo:")] = asdict(found) | {"streets": streets}
+        path.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

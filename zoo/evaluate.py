@@ -7,7 +7,7 @@ arXiv:2009.07736) by TrackEval. Route numbers: exact match of the number a track
 Objects that do not count (``TrueObject.counts``) are neither asked for nor punished: a detection
 on one is left out, as MOTChallenge and COCO do.
 
-    python -m zoo.evaluate zoo:street-middle
+    python -m zoo score zoo:street-middle
 """
 
 import contextlib

@@ -3,7 +3,7 @@
     python -m zoo.training.model_card
 
 writes the cards anew from the training records (``NAME.json`` beside the weights, kept in
-``zoo/models/training.json``) and the scores of ``python -m zoo.score_detector --save``.
+``zoo/models/training.json``) and the scores of ``python -m zoo score NAME --save``.
 """
 
 import json

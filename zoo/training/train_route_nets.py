@@ -110,7 +110,7 @@ def digit_batch(
     glyphs, glyph_labels = digits.glyphs("train")
     for i, index in enumerate(chosen.tolist()):
         crop = np.asarray(data.digits[index]).astype(np.float32)
-        if rng is not None and rng.random() < 0.4:
+        if rng is not None and rng.random() < 0.6:
             pick = int(rng.integers(len(glyphs)))
             crop, labels[i] = _drawn(glyphs[pick], rng), glyph_labels[pick]
         side, angle, shift = 40 / 1.5, 0.0, np.zeros(2)
@@ -133,10 +133,17 @@ def digit_batch(
 
 
 def _drawn(glyph: NDArray[np.uint8], rng: Rng) -> NDArray[np.float32]:
-    """A glyph as a panel shows it, float32 [40, 40]: ink on ground, blurred like a far one."""
-    large = cv2.resize(glyph.astype(np.float32), (22, 22), interpolation=cv2.INTER_CUBIC)
+    """A glyph as a panel shows it, float32 [40, 40]: bent, ink on ground, blurred like a far one."""
+    large = cv2.resize(glyph.astype(np.float32), (24, 24), interpolation=cv2.INTER_CUBIC)
     cover = np.zeros((40, 40), np.float32)
-    cover[9:31, 9:31] = np.clip((large / 16.0 - 0.12) * 1.25, 0.0, 1.0)
+    cover[8:32, 8:32] = np.clip((large / 16.0 - rng.uniform(0.02, 0.25)) * 1.25, 0.0, 1.0)
+    bend = np.eye(2) + rng.normal(0, 0.11, (2, 2))
+    shift = np.array([19.5, 19.5]) - bend @ np.array([19.5, 19.5])
+    waves = rng.normal(0, 1, (2, 4, 4)).astype(np.float32)
+    grid_y, grid_x = np.mgrid[:40, :40].astype(np.float32)
+    warp_x = bend[0, 0] * grid_x + bend[0, 1] * grid_y + shift[0] + cv2.resize(waves[0], (40, 40))
+    warp_y = bend[1, 0] * grid_x + bend[1, 1] * grid_y + shift[1] + cv2.resize(waves[1], (40, 40))
+    cover = cv2.remap(cover, warp_x.astype(np.float32), warp_y.astype(np.float32), cv2.INTER_LINEAR)
     far = int(rng.integers(10, 40))
     cover = cv2.resize(cv2.resize(cover, (far, far), interpolation=cv2.INTER_AREA), (40, 40))
     ground, ink = rng.uniform(10, 70), rng.uniform(130, 250)
@@ -203,7 +210,7 @@ def main() -> None:
     data, held_out = StreetData.load(options.data), StreetData.load(options.val)
     net: nn.Module
     if options.name == "digits":
-        net, example, steps = DigitClassifier(), torch.zeros(1, 1, 20, 20), options.steps or 2500
+        net, example, steps = DigitClassifier(), torch.zeros(1, 1, 20, 20), options.steps or 4000
         count = len(data.digits)
 
         def loss_of(model: nn.Module, chosen: NDArray[np.int64], rng: Rng) -> Tensor:

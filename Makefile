@@ -1,0 +1,52 @@
+# Every target works on a fresh clone and says what it does; a second run only does what is new.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+STAMPS := $(VENV)/.installed-
+SETUP  := pyproject.toml constraints.txt requirements-nodeps.txt
+
+.PHONY: help demo test test-slow learn bench lint clean
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+demo: $(STAMPS)demo ## analyse a street in real time: video, report and figures in out/demo
+	@echo "==> analysing a street (out/demo)"
+	@$(BIN)/python -m solutions.phase4_production.video_analysis.edge_inference \
+		--video zoo:street --output out/demo
+
+test: $(STAMPS)dev ## run the fast tests (under 15 minutes)
+	@echo "==> fast tests"
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(STAMPS)dev ## run the slow tests (under 45 minutes)
+	@echo "==> slow tests"
+	@$(BIN)/python -m pytest -m slow
+
+learn: $(STAMPS)learn ## install what the course needs and show the board
+	@$(BIN)/python -m course
+
+bench: $(STAMPS)bench ## measure the solutions against their peers, quickly
+	@echo "==> benchmarks (out/benchmarks)"
+	@$(BIN)/python -m benchmarks --quick
+
+lint: $(STAMPS)dev ## check style and types
+	@echo "==> ruff"
+	@$(BIN)/ruff check .
+	@echo "==> mypy"
+	@$(BIN)/mypy
+
+clean: ## remove results and the environment
+	rm -rf out $(VENV)
+
+$(BIN)/python:
+	@echo "==> creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(STAMPS)%: $(SETUP) | $(BIN)/python
+	@echo "==> installing .[$*] into $(VENV) (torch, where needed, takes minutes)"
+	@$(PIP) --editable '.[$*]'
+	@$(PIP) --no-deps --requirement requirements-nodeps.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""The solutions against their peers, side by side, in one run."""

@@ -1,0 +1,1 @@
+"""One module per suite, each with ``run(context) -> SuiteResult`` and a one-line docstring."""

@@ -1,0 +1,1 @@
+"""The learner's and the instructor's tool."""
