@@ -38,11 +38,18 @@ def run_suite(name: str, quick: bool, folder: Path) -> SuiteResult:
     click.echo(f"== {name}: {about}")
     start = time.perf_counter()
     result: SuiteResult = module.run(Context(name, quick, lambda line: click.echo(f"   {line}")))
-    document = as_json(result, {
-        "suite": name, "about": about, "quick": quick,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit(),
-        "seconds": round(time.perf_counter() - start, 1), "machine": fingerprint(),
-    })
+    document = as_json(
+        result,
+        {
+            "suite": name,
+            "about": about,
+            "quick": quick,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "commit": commit(),
+            "seconds": round(time.perf_counter() - start, 1),
+            "machine": fingerprint(),
+        },
+    )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n")
     _plot(result, folder / f"{name}.png")
@@ -88,8 +95,9 @@ def _print(result: SuiteResult) -> None:
 @click.command()
 @click.argument("names", nargs=-1, metavar="[SUITE... | report]")
 @click.option("--quick", is_flag=True, help="a smaller fixed sample, under 3 minutes a suite")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("out/benchmarks"),
-              show_default=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("out/benchmarks"), show_default=True
+)
 @click.option("--record", is_flag=True, help="keep a full run's results in benchmarks/records")
 def benchmarks(names: tuple[str, ...], quick: bool, out: Path, record: bool) -> int:
     """Measure the solutions against their peers. Without a suite: all of them."""

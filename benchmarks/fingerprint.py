@@ -49,6 +49,7 @@ def fingerprint() -> dict[str, Any]:
 
 def commit() -> str:
     """The commit that is checked out, with a + where files were changed since; "" outside git."""
+
     def git(*words: str) -> str:
         done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True)
         return done.stdout.strip()

@@ -48,7 +48,10 @@ class Interleaved:
 
 
 def interleave(
-    variants: Mapping[str, Callable[[], object]], rounds: int, calls: int = 1, warm_up: int = 1,
+    variants: Mapping[str, Callable[[], object]],
+    rounds: int,
+    calls: int = 1,
+    warm_up: int = 1,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Interleaved:
     """Time the variants in turns: in each round every variant makes ``calls`` calls.

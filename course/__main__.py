@@ -39,22 +39,26 @@ def board() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=None, header_style="bold", title="ML Inference from Scratch",
-                  title_justify="left")
+    table = Table(
+        box=None, header_style="bold", title="ML Inference from Scratch", title_justify="left"
+    )
     for column in ("phase", "what it builds", "exercises", "reference files"):
         table.add_column(column)
     for phase in PHASES:
         templates = [n for n in modules(ROOT / phase.folder) if n.startswith("template_")]
         solutions = modules(ROOT / "solutions" / phase.folder)
         table.add_row(
-            str(phase.number), phase.title,
+            str(phase.number),
+            phase.title,
             str(len(templates)) if templates else "not open yet",
             str(len(solutions)) if solutions else "not open yet",
         )
     console = Console()
     console.print(table)
-    console.print("\nStart here: [bold]make demo[/], then read "
-                  "solutions/phase4_production/video_analysis/model_pipeline.py")
+    console.print(
+        "\nStart here: [bold]make demo[/], then read "
+        "solutions/phase4_production/video_analysis/model_pipeline.py"
+    )
 
 
 if __name__ == "__main__":

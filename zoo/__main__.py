@@ -51,8 +51,9 @@ def get(name: str) -> None:
 @click.option("--size", default="640x360", show_default=True, help="WIDTHxHEIGHT")
 @click.option("--difficulty", default=0.5, show_default=True, help="0 (empty) to 1 (crowded)")
 @click.option("--split", default="test", type=click.Choice(["train", "test"]), show_default=True)
-@click.option("--output", type=click.Path(path_type=Path), default=Path("out/streets"),
-              show_default=True)
+@click.option(
+    "--output", type=click.Path(path_type=Path), default=Path("out/streets"), show_default=True
+)
 def street(
     seed: int, frames: int, fps: float, size: str, difficulty: float, split: str, output: Path
 ) -> None:
@@ -60,8 +61,15 @@ def street(
     width, _, height = size.partition("x")
     if not (width.isdigit() and height.isdigit()):
         raise InferenceError(f"--size {size}: write it as 640x360")
-    config = StreetConfig(seed, frames, int(width), int(height), fps, difficulty,
-                          "train" if split == "train" else "test")
+    config = StreetConfig(
+        seed,
+        frames,
+        int(width),
+        int(height),
+        fps,
+        difficulty,
+        "train" if split == "train" else "test",
+    )
     with progress_bar("frames") as bar:
         task = bar.add_task("render", total=frames)
         clip = materialise(config, output, lambda done, total: bar.update(task, completed=done))

@@ -119,15 +119,20 @@ def _mean(precision: Floats) -> float:
 
 
 def _coco_truth(truth: Sequence[FrameTruth]) -> dict[str, Any]:
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for number, frame in enumerate(truth, 1):
         for item in frame.objects:
             x1, y1, x2, y2 = item.box
-            annotations.append({
-                "id": len(annotations) + 1, "image_id": number, "category_id": item.label + 1,
-                "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1),
-                "iscrowd": int(not item.counts),
-            })
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": item.label + 1,
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "area": (x2 - x1) * (y2 - y1),
+                    "iscrowd": int(not item.counts),
+                }
+            )
     return {
         "images": [{"id": i + 1} for i in range(len(truth))],
         "categories": [{"id": i + 1, "name": name} for i, name in enumerate(CLASSES)],
@@ -141,9 +146,17 @@ def _coco_rows(detections: Sequence[FrameBoxes]) -> Floats:
     for number, (boxes, scores, labels) in enumerate(detections, 1):
         if len(boxes):
             sizes = boxes[:, 2:] - boxes[:, :2]
-            parts.append(np.column_stack([
-                np.full(len(boxes), number), boxes[:, :2], sizes, scores, np.asarray(labels) + 1
-            ]))
+            parts.append(
+                np.column_stack(
+                    [
+                        np.full(len(boxes), number),
+                        boxes[:, :2],
+                        sizes,
+                        scores,
+                        np.asarray(labels) + 1,
+                    ]
+                )
+            )
     return np.concatenate(parts).astype(np.float64) if parts else np.zeros((0, 7))
 
 
@@ -157,9 +170,7 @@ def iou_matrix(a: Floats, b: Floats) -> Floats:
     return joined
 
 
-def tracking_scores(
-    truth: Sequence[FrameTruth], tracks: Sequence[FrameTracks]
-) -> TrackingScores:
+def tracking_scores(truth: Sequence[FrameTruth], tracks: Sequence[FrameTracks]) -> TrackingScores:
     """MOTA, IDF1 and HOTA; a track matches an object of its own class only.
 
     Raises MissingExtraError without TrackEval, ValueError where the lengths differ.
@@ -187,9 +198,7 @@ def tracking_scores(
     )
 
 
-def _trackeval_data(
-    truth: Sequence[FrameTruth], tracks: Sequence[FrameTracks]
-) -> dict[str, Any]:
+def _trackeval_data(truth: Sequence[FrameTruth], tracks: Sequence[FrameTracks]) -> dict[str, Any]:
     """TrackEval's in-memory form, tracks on ignored objects removed as MOTChallenge does."""
     gt_ids, tracker_ids, similarity = [], [], []
     gt_index: dict[int, int] = {}
@@ -209,9 +218,13 @@ def _trackeval_data(
         )
         similarity.append(near[counts][:, kept])
     return {
-        "gt_ids": gt_ids, "tracker_ids": tracker_ids, "similarity_scores": similarity,
-        "num_gt_ids": len(gt_index), "num_tracker_ids": len(tracker_index),
-        "num_gt_dets": sum(map(len, gt_ids)), "num_tracker_dets": sum(map(len, tracker_ids)),
+        "gt_ids": gt_ids,
+        "tracker_ids": tracker_ids,
+        "similarity_scores": similarity,
+        "num_gt_ids": len(gt_index),
+        "num_tracker_ids": len(tracker_index),
+        "num_gt_dets": sum(map(len, gt_ids)),
+        "num_tracker_dets": sum(map(len, tracker_ids)),
         "num_timesteps": len(truth),
     }
 
@@ -227,7 +240,9 @@ def _on_ignored(near: Floats, counts: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def route_scores(
-    truth: Sequence[FrameTruth], tracks: Sequence[FrameTracks], routes: Mapping[int, str],
+    truth: Sequence[FrameTruth],
+    tracks: Sequence[FrameTracks],
+    routes: Mapping[int, str],
     legible: float = 9.0,
 ) -> RouteScores:
     """Do tracks end with the right route number?
@@ -262,5 +277,6 @@ def route_scores(
         if len(answer) == len(expected):
             digits += sum(a == b for a, b in zip(answer, expected, strict=True))
     nan = float("nan")
-    return RouteScores(right / len(buses) if buses else nan, digits / total if total else nan,
-                       len(buses))
+    return RouteScores(
+        right / len(buses) if buses else nan, digits / total if total else nan, len(buses)
+    )

@@ -124,7 +124,9 @@ def fetch(entry: ModelEntry, progress: Progress | None = None) -> Path:
     if path is not None:
         return path
     if entry.url is None:
-        raise InferenceError(f"{entry.name}: {MODELS / entry.file} is missing: reinstall the package")
+        raise InferenceError(
+            f"{entry.name}: {MODELS / entry.file} is missing: reinstall the package"
+        )
     target = cache_folder() / entry.file
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

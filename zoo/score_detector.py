@@ -51,21 +51,25 @@ class LibraryDetector:
         rectangles = np.concatenate([boxes[:, :2], sizes], axis=1)
         likely = np.flatnonzero(best >= SCORE)
         kept: Any = cv2.dnn.NMSBoxesBatched(
-            rectangles[likely].tolist(), best[likely].tolist(), labels[likely].tolist(), SCORE, OVERLAP
+            rectangles[likely].tolist(),
+            best[likely].tolist(),
+            labels[likely].tolist(),
+            SCORE,
+            OVERLAP,
         )
         chosen = likely[np.asarray(kept, dtype=np.int64).reshape(-1)][:MOST]
         street = np.array([CLASSES.index(n) if n in CLASSES else -1 for n in self.entry.labels])
         chosen = chosen[street[labels[chosen]] >= 0]
         limit = np.array([image.shape[1], image.shape[0]] * 2)
-        return FrameBoxes(
-            np.clip(boxes[chosen], 0, limit), best[chosen], street[labels[chosen]]
-        )
+        return FrameBoxes(np.clip(boxes[chosen], 0, limit), best[chosen], street[labels[chosen]])
 
     def _boxes(self, raw: NDArray[np.float32]) -> NDArray[np.float64]:
         parts, start = [], 0
         for stride in self.entry.strides:
             columns, rows = self.want.width // stride, self.want.height // stride
-            level = raw[start : start + columns * rows].reshape(rows, columns, -1).astype(np.float64)
+            level = (
+                raw[start : start + columns * rows].reshape(rows, columns, -1).astype(np.float64)
+            )
             start += columns * rows
             x = (level[..., 0] + np.arange(columns)) * stride
             y = (level[..., 1] + np.arange(rows)[:, None]) * stride
@@ -76,7 +80,10 @@ class LibraryDetector:
 
 
 def held_out_frames(
-    streets: int, frames: int, step: int = 15, folder: Path | None = None,
+    streets: int,
+    frames: int,
+    step: int = 15,
+    folder: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[NDArray[np.uint8], FrameTruth]]:
     """Every ``step``-th frame of held-out streets at default difficulty, after compression."""
@@ -88,13 +95,16 @@ def held_out_frames(
         with av.open(str(clip.video)) as container:
             for index, frame in enumerate(container.decode(video=0)):
                 if index % step == step // 2:
-                    yield frame.to_ndarray(format="bgr24"), clip.truth.frames[index]
+                    image = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
+                    yield image, clip.truth.frames[index]
         if progress is not None:
             progress(number + 1, streets)
 
 
 def score_detectors(
-    entries: list[ModelEntry], streets: int, frames: int,
+    entries: list[ModelEntry],
+    streets: int,
+    frames: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, DetectionScores]:
     """Average precision of each detector on the same frames."""

@@ -88,7 +88,9 @@ def _networks(name: str, rounds: int) -> Interleaved:
 
 def _row(name: str, fps: Spread, p99: Spread, networks: Interleaved) -> Row:
     row: Row = {
-        "detector": name, "FPS": str(fps), "p99 ms": str(p99),
+        "detector": name,
+        "FPS": str(fps),
+        "p99 ms": str(p99),
         "network ms": f"{networks.spread('ours').median * 1e3:.2f}",
     }
     for peer in ("onnxruntime defaults", "opencv dnn"):
@@ -99,7 +101,9 @@ def _row(name: str, fps: Spread, p99: Spread, networks: Interleaved) -> Row:
 
 def _stages(records: list[RunRecord]) -> dict[str, float]:
     names = list(records[0].stages_ms)
-    return {n: float(np.median([np.mean(record.stages_ms[n]) for record in records])) for n in names}
+    return {
+        n: float(np.median([np.mean(record.stages_ms[n]) for record in records])) for n in names
+    }
 
 
 def _plot(figure: Any, stages: dict[str, dict[str, float]]) -> None:

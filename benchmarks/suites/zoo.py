@@ -39,9 +39,15 @@ def run(context: Context) -> SuiteResult:
         rows=[_row(name, found) for name, found in scores.items()],
         goals=_goals(scores, accuracy),
         plot=lambda figure: _plot(figure, scores),
-        facts={"streets": streets, "frames": frames, "tracking_streets": count,
-               "pipeline": accuracy.metrics(), "switches": accuracy.tracking.switches,
-               "digit_accuracy": accuracy.route.digit_accuracy, "buses": accuracy.route.buses},
+        facts={
+            "streets": streets,
+            "frames": frames,
+            "tracking_streets": count,
+            "pipeline": accuracy.metrics(),
+            "switches": accuracy.tracking.switches,
+            "digit_accuracy": accuracy.route.digit_accuracy,
+            "buses": accuracy.route.buses,
+        },
     )
 
 
@@ -78,7 +84,9 @@ def _row(name: str, found: DetectionScores) -> Row:
     entry = registry.find(name)
     path = registry.fetch(entry)
     return {
-        "detector": name, "mAP@0.5": found.map50, "mAP": found.map,
+        "detector": name,
+        "mAP@0.5": found.map50,
+        "mAP": found.map,
         **{label: found.by_class[label] for label in CLASSES},
         "size_kb": round(path.stat().st_size / 1e3),
     }
@@ -98,8 +106,13 @@ def _goals(scores: dict[str, DetectionScores], accuracy: Accuracy) -> list[Goal]
         known = float(np.mean([found["car"], found["bus"], found["person"]]))
         goals.append(at_least("yolox-nano, AP@0.5 over our cars, buses and people", known, 0.1))
     else:
-        goals.append(unmeasured("yolox-nano, AP@0.5 over our cars, buses and people", "at least 0.1",
-                                "yolox-nano is not here: python -m zoo get yolox-nano"))
+        goals.append(
+            unmeasured(
+                "yolox-nano, AP@0.5 over our cars, buses and people",
+                "at least 0.1",
+                "yolox-nano is not here: python -m zoo get yolox-nano",
+            )
+        )
     return goals
 
 

@@ -5,6 +5,12 @@ from zoo.street.truth import CLASSES, FrameTruth, StreetTruth, TrueObject
 from zoo.street.video import StreetClip, materialise
 
 __all__ = [
-    "CLASSES", "FrameTruth", "Street", "StreetClip", "StreetConfig", "StreetTruth", "TrueObject",
+    "CLASSES",
+    "FrameTruth",
+    "Street",
+    "StreetClip",
+    "StreetConfig",
+    "StreetTruth",
+    "TrueObject",
     "materialise",
 ]

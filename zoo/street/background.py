@@ -86,12 +86,16 @@ def _markings(rng: np.random.Generator, road: Road) -> list[Quad]:
         elif i == road.lanes_each_way:
             quads += [ground(-90, 180, y + d - 0.05, y + d + 0.05, white) for d in (-0.12, 0.12)]
         else:
-            quads += [ground(float(x), float(x) + 3.0, y - 0.06, y + 0.06, white)
-                      for x in np.arange(-90.0, 180.0, 7.0)]
+            quads += [
+                ground(float(x), float(x) + 3.0, y - 0.06, y + 0.06, white)
+                for x in np.arange(-90.0, 180.0, 7.0)
+            ]
     if rng.random() < 0.5:
         x0 = float(rng.uniform(4, 16)) * (1 if rng.random() < 0.5 else -1)
-        quads += [ground(x0, x0 + 3.2, float(y), float(y) + 0.5, white)
-                  for y in np.arange(PAVEMENT + 0.3, road.far_kerb - 0.4, 1.0)]
+        quads += [
+            ground(x0, x0 + 3.2, float(y), float(y) + 0.5, white)
+            for y in np.arange(PAVEMENT + 0.3, road.far_kerb - 0.4, 1.0)
+        ]
     return quads
 
 
@@ -101,19 +105,31 @@ def _street_level(rng: np.random.Generator, road: Road) -> list[Quad]:
     cycle: Colour = (84, 92, 150) if rng.random() < 0.4 else shaded(asphalt, 0.94)
     kerb: Colour = (176, 180, 184)
     far = road.far_kerb
-    quads = [ground(-90, 200, -20, PAVEMENT, paving), ground(-90, 200, PAVEMENT, far, asphalt),
-             ground(-90, 200, far, road.building_line + 1.0, paving),
-             ground(-90, 200, PAVEMENT, PAVEMENT + CYCLE_LANE, cycle),
-             ground(-90, 200, far - CYCLE_LANE, far, cycle)]
+    quads = [
+        ground(-90, 200, -20, PAVEMENT, paving),
+        ground(-90, 200, PAVEMENT, far, asphalt),
+        ground(-90, 200, far, road.building_line + 1.0, paving),
+        ground(-90, 200, PAVEMENT, PAVEMENT + CYCLE_LANE, cycle),
+        ground(-90, 200, far - CYCLE_LANE, far, cycle),
+    ]
     joints = shaded(paving, 0.9)
-    quads += [ground(float(x), float(x) + 0.05, y0, y1, joints)
-              for x in np.arange(-60.0, 110.0, 1.5)
-              for y0, y1 in ((0.0, PAVEMENT), (far, road.building_line))]
+    quads += [
+        ground(float(x), float(x) + 0.05, y0, y1, joints)
+        for x in np.arange(-60.0, 110.0, 1.5)
+        for y0, y1 in ((0.0, PAVEMENT), (far, road.building_line))
+    ]
     quads += [ground(-90, 200, y - 0.09, y + 0.09, kerb) for y in (PAVEMENT, far)]
     for _ in range(int(rng.integers(3, 9))):
         x, y = float(rng.uniform(-40, 60)), float(rng.uniform(PAVEMENT + 1, far - 2))
-        quads.append(ground(x, x + float(rng.uniform(1, 6)), y, y + float(rng.uniform(0.6, 1.6)),
-                            shaded(asphalt, float(rng.uniform(0.86, 1.08)))))
+        quads.append(
+            ground(
+                x,
+                x + float(rng.uniform(1, 6)),
+                y,
+                y + float(rng.uniform(0.6, 1.6)),
+                shaded(asphalt, float(rng.uniform(0.86, 1.08))),
+            )
+        )
     return quads + _markings(rng, road)
 
 
@@ -123,8 +139,9 @@ def _grain(rng: np.random.Generator, canvas: Image, camera: Camera) -> None:
     noise += 0.8 * cv2.resize(rng.normal(0, 1, (90, 180)).astype(np.float32), (1400, 700))
     corners = np.array([[-60.0, 1.0, 0], [100.0, 1.0, 0], [100.0, 60.0, 0], [-60.0, 60.0, 0]])
     basis = np.array([[0, 0], [1400, 0], [1400, 700], [0, 700]], np.float64)
-    to_world = cv2.getPerspectiveTransform(basis.astype(np.float32),
-                                           corners[:, :2].astype(np.float32))
+    to_world = cv2.getPerspectiveTransform(
+        basis.astype(np.float32), corners[:, :2].astype(np.float32)
+    )
     rotation, place = camera.rotation, np.asarray(camera.position)
     x, y = camera.centre
     intrinsics = np.array([[camera.focal, 0, x], [0, camera.focal, y], [0, 0, 1.0]])
@@ -139,7 +156,9 @@ def _grain(rng: np.random.Generator, canvas: Image, camera: Camera) -> None:
     canvas[horizon:] = np.clip(region, 0, 255)
 
 
-def _tree(rng: np.random.Generator, camera: Camera, x: float, y: float, light: Light) -> Patch | None:
+def _tree(
+    rng: np.random.Generator, camera: Camera, x: float, y: float, light: Light
+) -> Patch | None:
     height, spread = float(rng.uniform(4.8, 7.5)), float(rng.uniform(1.2, 2.0))
     base = camera.view(np.array([[x, y, 0.0], [x, y, height + spread]]))
     if base[:, 2].min() < 2.0:
@@ -153,19 +172,25 @@ def _tree(rng: np.random.Generator, camera: Camera, x: float, y: float, light: L
     easel = Easel.around(low, high, SUPERSAMPLE)
 
     def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        return (camera.project(points) - np.array(easel.offset)) * easel.factor
+        placed: NDArray[np.float64] = (
+            camera.project(points) - np.array(easel.offset)
+        ) * easel.factor
+        return placed
 
     trunk = light.tint((58, 70, 88))
     line = place(np.array([[x, y, 0.0], [x, y, height - spread * 0.4]]))
     easel.stroke(line, light.haze(trunk, float(base[0, 2])).tolist(), 0.24 * scale * easel.factor)
     green = np.array([(60, 124, 76), (56, 136, 110), (64, 110, 62), (70, 140, 150)])[
-        int(rng.integers(4))]
+        int(rng.integers(4))
+    ]
     count = 70
     around = rng.normal(0, 1, (count, 3))
     around *= (rng.random(count) ** 0.4 / np.linalg.norm(around, axis=1))[:, None]
     order = np.argsort(around @ np.array([0.3, -0.5, 0.8]))
     for spot in around[order]:
-        centre = np.array([[x + spot[0] * spread, y + spot[1] * 0.6, height + spot[2] * spread * 0.9]])
+        centre = np.array(
+            [[x + spot[0] * spread, y + spot[1] * 0.6, height + spot[2] * spread * 0.9]]
+        )
         bright = 0.72 + 0.34 * (spot[2] + 1) / 2 + float(rng.uniform(-0.06, 0.06))
         colour = light.haze(light.tint((1, 1, 1)) * green * bright * 0.95, float(base[0, 2]))
         radius = spread * float(rng.uniform(0.2, 0.36)) * scale * easel.factor
@@ -173,7 +198,9 @@ def _tree(rng: np.random.Generator, camera: Camera, x: float, y: float, light: L
     return easel.patch()
 
 
-def _pole(rng: np.random.Generator, camera: Camera, x: float, y: float, light: Light) -> Patch | None:
+def _pole(
+    rng: np.random.Generator, camera: Camera, x: float, y: float, light: Light
+) -> Patch | None:
     height = float(rng.uniform(5.5, 7.0))
     reach = 1.6 if y < 10 else -1.6
     points = np.array([[x, y, 0.0], [x, y, height], [x, y + reach, height + 0.25]])
@@ -188,7 +215,9 @@ def _pole(rng: np.random.Generator, camera: Camera, x: float, y: float, light: L
     scale = camera.focal / float(viewed[0, 2]) * easel.factor
     colour = light.tint((96, 94, 90)).tolist()
     easel.stroke(line, colour, 0.13 * scale)
-    easel.stroke(line[:1].repeat(2, axis=0) - np.array([[0, 0], [0, 0.9 * scale]]), colour, 0.22 * scale)
+    easel.stroke(
+        line[:1].repeat(2, axis=0) - np.array([[0, 0], [0, 0.9 * scale]]), colour, 0.22 * scale
+    )
     lamp = (150, 226, 250) if light.lamps else (210, 214, 214)
     easel.disc(line[2], 0.2 * scale, lamp)
     return easel.patch()
@@ -200,8 +229,10 @@ def _props(
     """Trees and lamp posts on both pavements, far ones first; more near ones with occlusion."""
     found: list[Prop] = []
     leafy = {"park": 0.9, "suburb": 0.7, "oldtown": 0.3, "downtown": 0.35}.get(style, 0.5)
-    sites = [(road.building_line - 0.7, 9.0, leafy * 0.7, 0.35),
-             (PAVEMENT - 0.4, 14.0 / max(occlusion, 0.2), 0.25 + 0.35 * leafy, 0.5)]
+    sites = [
+        (road.building_line - 0.7, 9.0, leafy * 0.7, 0.35),
+        (PAVEMENT - 0.4, 14.0 / max(occlusion, 0.2), 0.25 + 0.35 * leafy, 0.5),
+    ]
     if style == "park":
         sites.insert(0, (road.building_line + 6.0, 6.0, 0.95, 0.0))
     for y, spacing, tree_share, pole_share in sites:
@@ -219,8 +250,13 @@ def _props(
 
 
 def paint_scenery(
-    rng: np.random.Generator, camera: Camera, road: Road, light: Light, style: str,
-    size: tuple[int, int], occlusion: float,
+    rng: np.random.Generator,
+    camera: Camera,
+    road: Road,
+    light: Light,
+    style: str,
+    size: tuple[int, int],
+    occlusion: float,
 ) -> Scenery:
     """Paint the still part of a street of ``size`` (width, height) pixels."""
     width, height = size
@@ -236,8 +272,9 @@ def paint_scenery(
     _paint(canvas, large, quads, light)
     _paint(canvas, large, _street_level(rng, road), light)
     _grain(rng, canvas, large)
-    reduced = cv2.resize(canvas, (width + 2 * BORDER, height + 2 * BORDER),
-                         interpolation=cv2.INTER_AREA)
+    reduced = cv2.resize(
+        canvas, (width + 2 * BORDER, height + 2 * BORDER), interpolation=cv2.INTER_AREA
+    )
     framed = Compositor(reduced.astype(np.float32))
     in_front = []
     for prop in _props(rng, camera.moved(BORDER, BORDER), road, light, style, occlusion):

@@ -50,7 +50,8 @@ class Camera:
 
     def view(self, points: Points) -> Points:
         """World points [n, 3] in camera axes [n, 3]: right, down, forward (the depth)."""
-        return (points - np.asarray(self.position)) @ self.rotation.T
+        viewed: Points = (points - np.asarray(self.position)) @ self.rotation.T
+        return viewed
 
     def to_image(self, viewed: Points) -> Points:
         """Camera-axes points [n, 3] with depth > 0 as pixels [n, 2]."""

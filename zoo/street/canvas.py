@@ -28,9 +28,7 @@ def fixed_point(points: NDArray[np.float64]) -> NDArray[np.int32]:
     return np.clip(scaled, -(1 << 24), 1 << 24).astype(np.int32)
 
 
-def fill(
-    image: Image, points: NDArray[np.float64], colour: Sequence[float] | float
-) -> None:
+def fill(image: Image, points: NDArray[np.float64], colour: Sequence[float] | float) -> None:
     """Fill one polygon [n, 2] (pixels), subpixel exact, without antialiasing."""
     shade = (float(colour),) if isinstance(colour, (int, float)) else tuple(map(float, colour))
     cv2.fillPoly(image, [fixed_point(points)], shade, cv2.LINE_8, SUBPIXEL_BITS)
@@ -118,9 +116,7 @@ class Easel:
         fill(self.colour, points, colour)
         fill(self.mask, points, 255)
 
-    def stroke(
-        self, points: NDArray[np.float64], colour: Sequence[float], width: float
-    ) -> None:
+    def stroke(self, points: NDArray[np.float64], colour: Sequence[float], width: float) -> None:
         """Draw a round-ended line of ``width`` enlarged pixels through the points."""
         line = fixed_point(points)[:, None]
         thickness = max(1, round(width))
@@ -168,7 +164,7 @@ class Compositor:
 
     def __init__(self, image: Floats) -> None:
         self.image = image  # [H, W, 3], 0..255, painted over in place
-        self.owner = np.zeros(image.shape[:2], np.int32)  # 0: background
+        self.owner: NDArray[np.int32] = np.zeros(image.shape[:2], np.int32)  # 0: background
 
     def add(self, patch: Patch, identity: int) -> float:
         """Composite one patch; returns its whole area in pixels, outside parts included."""
@@ -178,7 +174,10 @@ class Compositor:
         bottom, right = min(height, patch.y + rows), min(width, patch.x + columns)
         solid = patch.alpha >= 0.5
         if top < bottom and left < right:
-            inside = (slice(top - patch.y, bottom - patch.y), slice(left - patch.x, right - patch.x))
+            inside = (
+                slice(top - patch.y, bottom - patch.y),
+                slice(left - patch.x, right - patch.x),
+            )
             region = (slice(top, bottom), slice(left, right))
             target = self.image[region]
             target *= 1.0 - patch.alpha[inside][..., None]

@@ -123,8 +123,9 @@ class VehiclePainter:
         self, camera: Camera, corners: Floats, texture_width: int
     ) -> tuple[DigitCentre, ...]:
         found = []
-        for digit, left in zip(self.user.route, _digit_lefts(self.user.route, texture_width),
-                               strict=True):
+        for digit, left in zip(
+            self.user.route, _digit_lefts(self.user.route, texture_width), strict=True
+        ):
             share = (left + 20) / texture_width
             top = corners[0] + share * (corners[1] - corners[0])
             bottom = corners[3] + share * (corners[2] - corners[3])
@@ -133,8 +134,15 @@ class VehiclePainter:
                 np.stack([top + edge * (bottom - top), bottom + edge * (top - bottom)])
             )
             middle = ends.mean(axis=0)
-            found.append(DigitCentre(self.user.identity, int(digit), float(middle[0]),
-                                     float(middle[1]), float(ends[1, 1] - ends[0, 1])))
+            found.append(
+                DigitCentre(
+                    self.user.identity,
+                    int(digit),
+                    float(middle[0]),
+                    float(middle[1]),
+                    float(ends[1, 1] - ends[0, 1]),
+                )
+            )
         return tuple(found)
 
 
@@ -167,8 +175,9 @@ def _panel_texture(user: RoadUser, split: str, light: Light) -> NDArray[np.uint8
     cover = np.zeros((PANEL_HEIGHT, width))
     images = digits.glyphs(split)[0]
     for glyph, left in zip(user.glyphs, _digit_lefts(user.route, width), strict=True):
-        large = cv2.resize(images[glyph].astype(np.float32), (40, 40),
-                           interpolation=cv2.INTER_CUBIC)
+        large = cv2.resize(
+            images[glyph].astype(np.float32), (40, 40), interpolation=cv2.INTER_CUBIC
+        )
         cover[4:44, left : left + 40] = np.clip((large / 16.0 - 0.12) * 1.25, 0.0, 1.0)
     blended = ground + (ink - ground) * cover[..., None]
     blended[[0, 1, -2, -1]] = blended[:, [0, 1, -2, -1]] = (70, 70, 70)
@@ -234,7 +243,9 @@ def _in_sight(low: Floats, high: Floats, camera: Camera) -> bool:
     width, height = 2 * camera.centre[0], 2 * camera.centre[1]
     shake = 0.1 * width
     return bool(
-        high[0] > -shake and low[0] < width + shake and high[1] > -shake
+        high[0] > -shake
+        and low[0] < width + shake
+        and high[1] > -shake
         and low[1] < height + shake
         and (high - low).max() < 3 * max(width, height)
     )

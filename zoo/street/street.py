@@ -100,8 +100,13 @@ class Street:
     def scenery(self) -> Scenery:
         """The still part, painted on first use."""
         return paint_scenery(
-            np.random.default_rng(self._scenery_seed), self.camera, self.road, self.light,
-            self.style, (self.config.width, self.config.height), 2 * self.config.difficulty,
+            np.random.default_rng(self._scenery_seed),
+            self.camera,
+            self.road,
+            self.light,
+            self.style,
+            (self.config.width, self.config.height),
+            2 * self.config.difficulty,
         )
 
     @cached_property
@@ -136,8 +141,9 @@ class Street:
     def _shift(self, index: int) -> tuple[float, float]:
         time = index / self.config.fps
         rates = np.array([1.1, 2.3, 3.7, 7.9])
-        waves = np.sin(np.outer([1.0, 1.3], rates) * 2 * np.pi * 0.4 * time
-                       + self._shake_phase.reshape(2, 4))
+        waves = np.sin(
+            np.outer([1.0, 1.3], rates) * 2 * np.pi * 0.4 * time + self._shake_phase.reshape(2, 4)
+        )
         weights = np.array([0.5, 0.3, 0.15, 0.1])
         dx, dy = np.clip(waves @ weights * self.shake, -BORDER + 2, BORDER - 2)
         return float(dx), float(dy)
@@ -231,7 +237,8 @@ def _with_shadows(
     for user, _ in drawn:
         length, width, height = (
             (user.mesh.length, user.mesh.width, user.mesh.height * 0.9)
-            if user.mesh is not None else (0.5 if user.gait else 0.4, 0.35, 1.6)
+            if user.mesh is not None
+            else (0.5 if user.gait else 0.4, 0.35, 1.6)
         )
         x = user.x(time)
         half = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * (length / 2, width / 2)
@@ -251,20 +258,29 @@ def _with_shadows(
 
 
 def _truths(
-    drawn: list[tuple[RoadUser, Figure]], compositor: Compositor, areas: dict[int, float],
+    drawn: list[tuple[RoadUser, Figure]],
+    compositor: Compositor,
+    areas: dict[int, float],
     config: StreetConfig,
 ) -> tuple[TrueObject, ...]:
     seen = compositor.visible_pixels()
     objects = []
     for user, figure in drawn:
         x1, y1, x2, y2 = figure.box
-        box = (max(0.0, x1), max(0.0, y1), min(float(config.width), x2), min(float(config.height), y2))
+        box = (
+            max(0.0, x1),
+            max(0.0, y1),
+            min(float(config.width), x2),
+            min(float(config.height), y2),
+        )
         pixels = seen.get(user.identity, 0)
         if box[0] >= box[2] or box[1] >= box[3] or not pixels:
             continue
         visibility = min(1.0, pixels / max(areas[user.identity], 1.0))
-        legible = user.label == BUS and figure.panel is not None and _panel_is_clear(
-            figure.panel, compositor.owner, user.identity
+        legible = (
+            user.label == BUS
+            and figure.panel is not None
+            and _panel_is_clear(figure.panel, compositor.owner, user.identity)
         )
         height = float(np.mean([c.height for c in figure.digit_centres] or [0.0]))
         objects.append(

@@ -130,7 +130,11 @@ def _route(rng: np.random.Generator, split: str) -> tuple[str, tuple[int, ...]]:
 
 
 def _vehicles(
-    rng: np.random.Generator, road: Road, seconds: float, crowding: float, split: str,
+    rng: np.random.Generator,
+    road: Road,
+    seconds: float,
+    crowding: float,
+    split: str,
     identities: _Identities,
 ) -> list[RoadUser]:
     users: list[RoadUser] = []
@@ -145,9 +149,17 @@ def _vehicles(
             position -= mesh.length / 2
             users.append(
                 RoadUser(
-                    identities.next(), kind, direction * position, lane,
-                    lane + float(rng.uniform(-0.25, 0.25)), direction, flow,
-                    VEHICLE_REACH, mesh=mesh, route=route, glyphs=glyphs,
+                    identities.next(),
+                    kind,
+                    direction * position,
+                    lane,
+                    lane + float(rng.uniform(-0.25, 0.25)),
+                    direction,
+                    flow,
+                    VEHICLE_REACH,
+                    mesh=mesh,
+                    route=route,
+                    glyphs=glyphs,
                     panel_style=int(rng.integers(3)),
                 )
             )
@@ -157,7 +169,10 @@ def _vehicles(
 
 
 def _cyclists(
-    rng: np.random.Generator, road: Road, seconds: float, crowding: float,
+    rng: np.random.Generator,
+    road: Road,
+    seconds: float,
+    crowding: float,
     identities: _Identities,
 ) -> list[RoadUser]:
     users: list[RoadUser] = []
@@ -169,9 +184,16 @@ def _cyclists(
             paint = vehicles.PAINTS[int(rng.integers(len(vehicles.PAINTS)))]
             users.append(
                 RoadUser(
-                    identities.next(), BICYCLE, direction * position, lane,
-                    lane + float(rng.uniform(-0.35, 0.35)), direction, flow, PEOPLE_REACH,
-                    look=people.random_look(rng), paint=paint,
+                    identities.next(),
+                    BICYCLE,
+                    direction * position,
+                    lane,
+                    lane + float(rng.uniform(-0.35, 0.35)),
+                    direction,
+                    flow,
+                    PEOPLE_REACH,
+                    look=people.random_look(rng),
+                    paint=paint,
                     gait=float(rng.uniform(0, 2 * np.pi)),
                 )
             )
@@ -180,7 +202,10 @@ def _cyclists(
 
 
 def _pedestrians(
-    rng: np.random.Generator, road: Road, seconds: float, crowding: float,
+    rng: np.random.Generator,
+    road: Road,
+    seconds: float,
+    crowding: float,
     identities: _Identities,
 ) -> list[RoadUser]:
     users: list[RoadUser] = []
@@ -199,8 +224,15 @@ def _pedestrians(
                 side = y + member * 0.55
                 users.append(
                     RoadUser(
-                        identities.next(), PERSON, x + offset + 0.15 * member, side, side,
-                        direction, flow, PEOPLE_REACH, look=people.random_look(rng),
+                        identities.next(),
+                        PERSON,
+                        x + offset + 0.15 * member,
+                        side,
+                        side,
+                        direction,
+                        flow,
+                        PEOPLE_REACH,
+                        look=people.random_look(rng),
                         gait=float(rng.uniform(0, 2 * np.pi)),
                     )
                 )

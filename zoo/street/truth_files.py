@@ -56,11 +56,19 @@ def _annotation(number: int, image: int, item: TrueObject) -> dict[str, Any]:
 
 def write_coco(truth: StreetTruth, path: Path) -> None:
     """Write the whole ground truth as one COCO JSON file."""
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for frame in truth.frames:
         image = frame.index + 1
-        images.append({"id": image, "width": truth.width, "height": truth.height,
-                       "file_name": f"{frame.index:06d}", "time": frame.time})
+        images.append(
+            {
+                "id": image,
+                "width": truth.width,
+                "height": truth.height,
+                "file_name": f"{frame.index:06d}",
+                "time": frame.time,
+            }
+        )
         for item in frame.objects:
             annotations.append(_annotation(len(annotations) + 1, image, item))
     document = {
@@ -112,5 +120,10 @@ def _parse(document: dict[str, Any]) -> StreetTruth:
         for image in document["images"]
     )
     first = document["images"][0]
-    return StreetTruth(str(document["info"]["description"]), int(first["width"]),
-                       int(first["height"]), float(document["info"]["fps"]), frames)
+    return StreetTruth(
+        str(document["info"]["description"]),
+        int(first["width"]),
+        int(first["height"]),
+        float(document["info"]["fps"]),
+        frames,
+    )

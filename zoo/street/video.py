@@ -4,7 +4,6 @@ A clip is written into a temporary directory and renamed when complete, so that 
 rendering leaves nothing that looks finished, and two processes at once do not disturb each other.
 """
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -55,7 +54,7 @@ def _render_into(folder: Path, config: StreetConfig, progress: Progress | None) 
         write_mot(truth, scratch)
         write_coco(truth, scratch / "coco.json")
         try:
-            os.rename(scratch, folder)
+            scratch.rename(folder)
         except OSError:
             if not (folder / "coco.json").is_file():  # another process may have been faster
                 raise

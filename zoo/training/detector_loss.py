@@ -122,7 +122,9 @@ def assign(
     quality = quality * chosen_iou.amax(dim=1, keepdim=True).clamp(min=0.1)
     target = torch.arange(len(near))[:, None].expand_as(best.indices)[kept]
     cell, quality, overlap = (
-        cell.gather(1, best.indices)[kept], quality[kept], chosen_iou[kept] + 1e-6
+        cell.gather(1, best.indices)[kept],
+        quality[kept],
+        chosen_iou[kept] + 1e-6,
     )
     most = torch.zeros(raw.shape[0] * count).scatter_reduce(0, cell, overlap, "amax")
     winner = overlap >= most[cell]
@@ -146,11 +148,17 @@ def detector_loss(
     logits = raw.reshape(-1, raw.shape[2])
     object_loss = _focal(logits[:, 4], objectness, weight) / total
     wanted = torch.nn.functional.one_hot(targets.label[target], len(CLASSES)).float()
-    class_loss = (bce(logits[cell, 5:], wanted, reduction="none").sum(dim=1) * quality).sum() / total
+    class_loss = (
+        bce(logits[cell, 5:], wanted, reduction="none").sum(dim=1) * quality
+    ).sum() / total
     overlap = ciou_loss(boxes.reshape(-1, 4)[cell], targets.box[target])
     box_loss = (overlap * quality).sum() / total
     loss = BOX_WEIGHT * box_loss + OBJECT_WEIGHT * object_loss + CLASS_WEIGHT * class_loss
-    parts = {"box": float(box_loss.detach()), "object": float(object_loss.detach()), "class": float(class_loss.detach())}
+    parts = {
+        "box": float(box_loss.detach()),
+        "object": float(object_loss.detach()),
+        "class": float(class_loss.detach()),
+    }
     return loss, parts
 
 

@@ -7,6 +7,7 @@ arXiv:2107.08430, section 2.1): for each cell offsets of the centre, log sizes i
 objectness and one score per class.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -31,10 +32,12 @@ SIZES: dict[str, DetectorSize] = {
     size.name: size
     for size in (
         DetectorSize("street-small", (6, 10, 18, 32, 48), (0, 1, 1, 1), {8: 14, 16: 20, 32: 24}),
-        DetectorSize("street-middle", (8, 20, 32, 48, 64), (0, 1, 1, 1),
-                     {4: 16, 8: 20, 16: 24, 32: 32}),
-        DetectorSize("street-large", (12, 32, 64, 104, 144), (1, 1, 1, 1),
-                     {4: 20, 8: 40, 16: 64, 32: 80}),
+        DetectorSize(
+            "street-middle", (8, 20, 32, 48, 64), (0, 1, 1, 1), {4: 16, 8: 20, 16: 24, 32: 32}
+        ),
+        DetectorSize(
+            "street-large", (12, 32, 64, 104, 144), (1, 1, 1, 1), {4: 20, 8: 40, 16: 64, 32: 80}
+        ),
     )
 }
 
@@ -85,7 +88,7 @@ class StreetDetector(nn.Module):
             nn.Conv2d(a, b, 1) for a, b in zip(stages, widths, strict=True)
         )
         self.narrow = nn.ModuleList(
-            nn.Conv2d(coarse, fine, 1) for fine, coarse in zip(widths, widths[1:], strict=False)
+            nn.Conv2d(coarse, fine, 1) for fine, coarse in itertools.pairwise(widths)
         )
         self.smooth = nn.ModuleList(ConvNorm(width, width, 3) for width in widths)
         self.predict = nn.ModuleList(nn.Conv2d(width, OUTPUTS, 1) for width in widths)

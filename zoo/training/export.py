@@ -1,15 +1,18 @@
 """Trained weights as they ship: ONNX, safetensors and a model card each.
 
-    python -m zoo.training.export street-middle --weights DIR --val DIR
+    python -m zoo.training.export street-middle --weights DIR
 
 Reads ``NAME.pt`` and ``NAME.json`` (what the training took) from the weights folder, writes
 ``zoo/models/NAME.{onnx,safetensors,md}``. Batch norms are folded by the exporter, the division by
-255 into the first convolution. Detectors are scored on held-out streets for the card.
+255 into the first convolution. The card's accuracy is what ``python -m zoo score NAME --save`` last
+found.
 """
 
 import argparse
+import itertools
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +37,7 @@ def fold_norms(net: nn.Module) -> None:
         if not isinstance(module, nn.Sequential) or len(module) < 2:
             continue
         layers = list(module.children())
-        for i, (conv, norm) in enumerate(zip(layers, layers[1:], strict=False)):
+        for i, (conv, norm) in enumerate(itertools.pairwise(layers)):
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 fused = torch.nn.utils.fusion.fuse_conv_bn_eval(conv.eval(), norm.eval())
                 module[i], module[i + 1] = fused, nn.Identity()
@@ -46,12 +49,19 @@ def scale_input(net: nn.Module) -> None:
     first.weight.data /= 255.0
 
 
-def to_onnx(net: nn.Module, example: torch.Tensor, output: str, path: Path,
-            metadata: dict[str, str]) -> None:
+def to_onnx(
+    net: nn.Module, example: torch.Tensor, output: str, path: Path, metadata: dict[str, str]
+) -> None:
     """Export with a free batch size and the metadata that makes the file self-explanatory."""
     program = torch.onnx.export(
-        net.eval(), (example,), dynamo=True, opset_version=OPSET, input_names=["images"],
-        output_names=[output], dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False,
+        net.eval(),
+        (example,),
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=["images"],
+        output_names=[output],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        verbose=False,
     )
     assert program is not None
     program.optimize()
@@ -60,10 +70,14 @@ def to_onnx(net: nn.Module, example: torch.Tensor, output: str, path: Path,
     for node in model.graph.node:
         node.ClearField("doc_string")
         node.ClearField("metadata_props")
-    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output,
-                  *model.graph.initializer, *model.graph.node):
+    for value in (
+        *model.graph.value_info,
+        *model.graph.input,
+        *model.graph.output,
+        *model.graph.initializer,
+        *model.graph.node,
+    ):
         value.ClearField("metadata_props")
-    model.ClearField("functions") if not model.functions else None
     onnx.checker.check_model(model, full_check=True)
     onnx.save_model(model, str(path))
 
@@ -85,15 +99,22 @@ def check_onnx(net: nn.Module, example: torch.Tensor, path: Path) -> float:
 def detector_metadata(net: StreetDetector, name: str) -> dict[str, str]:
     """What a user of the ONNX file must know."""
     entry = registry.find(f"zoo:{name}")
-    return {"layout": "yolox", "strides": ",".join(map(str, net.strides)),
-            "labels": ",".join(entry.labels), "color": "bgr", "range": "0-255",
-            "letterbox": "topleft", "pad": "114"}
+    return {
+        "layout": "yolox",
+        "strides": ",".join(map(str, net.strides)),
+        "labels": ",".join(entry.labels),
+        "color": "bgr",
+        "range": "0-255",
+        "letterbox": "topleft",
+        "pad": "114",
+    }
 
 
 def main() -> None:
     builders: dict[str, Callable[[], nn.Module]] = {
-        **{name: lambda size=size: StreetDetector(size) for name, size in SIZES.items()},
-        "route-sign": SignSpotter, "digits": DigitClassifier,
+        **{name: partial(StreetDetector, size) for name, size in SIZES.items()},
+        "route-sign": SignSpotter,
+        "digits": DigitClassifier,
     }
     parser = argparse.ArgumentParser(description="Export trained weights.")
     parser.add_argument("name", choices=list(builders))
@@ -106,7 +127,8 @@ def main() -> None:
     state = torch.load(options.weights / f"{name}.pt", weights_only=True)
     net.load_state_dict(state)
     record: dict[str, Any] = json.loads((options.weights / f"{name}.json").read_text())
-    save_file({k: v.contiguous() for k, v in state.items()}, str(options.out / f"{name}.safetensors"))
+    tensors = {key: value.contiguous() for key, value in state.items()}
+    save_file(tensors, str(options.out / f"{name}.safetensors"))
     fold_norms(net)
     scale_input(net)
     example = torch.zeros(2, 1, 20, 20)

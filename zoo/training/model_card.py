@@ -35,8 +35,10 @@ Held-out means streets of the test split: other seeds, other backgrounds ("brick
 only; on real video it is of little use.
 """
 
-DATA = ("12,000 frames of 1,500 procedural streets (train split, difficulty around 0.5), "
-        "compressed at random quality: `python -m zoo.training.street_data --split train`")
+DATA = (
+    "12,000 frames of 1,500 procedural streets (train split, difficulty around 0.5), "
+    "compressed at random quality: `python -m zoo.training.street_data --split train`"
+)
 
 
 def write_card(name: str, record: dict[str, Any], folder: Path) -> None:
@@ -57,11 +59,18 @@ def write_cards(folder: Path) -> None:
     scores = read_json(folder / SCORES)
     for name, record in read_json(folder / RECORDS).items():
         text = CARD.format(
-            title=f"zoo:{name}", about=registry.find(f"zoo:{name}").about.capitalize(),
-            **_shapes(name), parameters=record["parameters"],
-            bytes=(folder / f"{name}.onnx").stat().st_size, macs=record["macs"] / 1e6, data=DATA,
-            steps=record["steps"], batch=record["batch"], minutes=record["seconds"] / 60,
-            seed=record["seed"], command=_command(name, record),
+            title=f"zoo:{name}",
+            about=registry.find(f"zoo:{name}").about.capitalize(),
+            **_shapes(name),
+            parameters=record["parameters"],
+            bytes=(folder / f"{name}.onnx").stat().st_size,
+            macs=record["macs"] / 1e6,
+            data=DATA,
+            steps=record["steps"],
+            batch=record["batch"],
+            minutes=record["seconds"] / 60,
+            seed=record["seed"],
+            command=_command(name, record),
             score=_score(name, record, scores),
         )
         (folder / f"{name}.md").write_text(text)
@@ -74,26 +83,34 @@ def _command(name: str, record: dict[str, Any]) -> str:
 
 def _shapes(name: str) -> dict[str, str]:
     if name.startswith("street-"):
-        return {"input": "`images` float32 [N, 3, 192, 320], BGR 0..255, letterbox top left, pad 114",
-                "output": "`output` float32 [N, cells, 10]: the yolox layout, undecoded"}
+        return {
+            "input": "`images` float32 [N, 3, 192, 320], BGR 0..255, letterbox top left, pad 114",
+            "output": "`output` float32 [N, cells, 10]: the yolox layout, undecoded",
+        }
     if name == "route-sign":
-        return {"input": "`images` float32 [N, 1, 48, 96], grey 0..255: a bus's box",
-                "output": "`heatmap` float32 [N, 2, 24, 48]: digit probability, height / crop height"}
-    return {"input": "`images` float32 [N, 1, 20, 20], grey 0..255: a square of 1.4 digit heights",
-            "output": "`logits` float32 [N, 10]"}
+        return {
+            "input": "`images` float32 [N, 1, 48, 96], grey 0..255: a bus's box",
+            "output": "`heatmap` float32 [N, 2, 24, 48]: digit probability, height / crop height",
+        }
+    return {
+        "input": "`images` float32 [N, 1, 20, 20], grey 0..255: a square of 1.4 digit heights",
+        "output": "`logits` float32 [N, 10]",
+    }
 
 
 def _score(name: str, record: dict[str, Any], scores: dict[str, Any]) -> str:
     if name == "digits":
         return f"{100 * record['held_out']:.1f}% of digits at least 9 pixels high, as rendered"
     if name == "route-sign":
-        return f"the right number of digits found on {100 * record['held_out']:.1f}% of legible buses"
+        return f"the right number of digits found on {100 * record['held_out']:.1f}% of buses whose number is in full view, at any distance"
     found = scores.get(name)
     if found is None:
         return "not measured yet"
     by_class = ", ".join(f"{k} {100 * v:.1f}" for k, v in found["by_class"].items())
-    return (f"mAP@0.5 {100 * found['map50']:.1f}, mAP@0.5:0.95 {100 * found['map']:.1f} on "
-            f"{found['streets']} streets ({by_class})")
+    return (
+        f"mAP@0.5 {100 * found['map50']:.1f}, mAP@0.5:0.95 {100 * found['map']:.1f} on "
+        f"{found['streets']} streets ({by_class})"
+    )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,9 @@ class SignSpotter(nn.Module):
         super().__init__()
         self.down = ConvNorm(1, 16, 3, 2)
         self.fine = ConvNorm(16, 16, 3)
-        self.coarse = nn.Sequential(ConvNorm(16, 32, 3, 2), ConvNorm(32, 32, 3), ConvNorm(32, 32, 3))
+        self.coarse = nn.Sequential(
+            ConvNorm(16, 32, 3, 2), ConvNorm(32, 32, 3), ConvNorm(32, 32, 3)
+        )
         self.narrow = nn.Conv2d(32, 16, 1)
         self.join = ConvNorm(16, 16, 3)
         self.predict = nn.Conv2d(16, 2, 1)

@@ -18,6 +18,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -85,14 +86,24 @@ def pack_boxes(objects: tuple[TrueObject, ...], scale: float) -> NDArray[np.floa
     return rows
 
 
-def _cut(image: NDArray[np.uint8], low: NDArray[np.float64], high: NDArray[np.float64],
-         size: tuple[int, int]) -> NDArray[np.uint8]:
+def _cut(
+    image: NDArray[np.uint8],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    size: tuple[int, int],
+) -> NDArray[np.uint8]:
     span = high - low
-    transform = np.array([[span[0] / size[0], 0, low[0] + 0.5 * span[0] / size[0] - 0.5],
-                          [0, span[1] / size[1], low[1] + 0.5 * span[1] / size[1] - 0.5]])
+    transform = np.array(
+        [
+            [span[0] / size[0], 0, low[0] + 0.5 * span[0] / size[0] - 0.5],
+            [0, span[1] / size[1], low[1] + 0.5 * span[1] / size[1] - 0.5],
+        ]
+    )
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.warpAffine(image, transform, size, flags=flags,
-                                     borderMode=cv2.BORDER_REPLICATE), np.uint8)
+    return np.asarray(
+        cv2.warpAffine(image, transform, size, flags=flags, borderMode=cv2.BORDER_REPLICATE),
+        np.uint8,
+    )
 
 
 def _buses(
@@ -166,7 +177,10 @@ def render(
                 spent = time.perf_counter() - start
                 print(f"{done}/{scenes} scenes, {spent:.0f} s", flush=True)
     shapes = ((HEIGHT, WIDTH, 3), (MOST, 6), (80, 160), (3, 4), (40, 40), (), ())
-    arrays = [np.stack(c) if c else np.zeros((0, *s)) for c, s in zip(columns, shapes, strict=True)]
+    arrays: list[Any] = [
+        np.stack(column) if column else np.zeros((0, *shape))
+        for column, shape in zip(columns, shapes, strict=True)
+    ]
     return StreetData(*arrays)
 
 
@@ -181,11 +195,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     start = time.perf_counter()
-    data = render(options.split, options.first_seed, options.scenes, options.frames,
-                  options.difficulty, options.workers)
+    data = render(
+        options.split,
+        options.first_seed,
+        options.scenes,
+        options.frames,
+        options.difficulty,
+        options.workers,
+    )
     data.save(options.out)
-    print(f"{len(data.images)} frames, {len(data.buses)} buses, {len(data.digits)} digits in "
-          f"{time.perf_counter() - start:.0f} s: {options.out}")
+    print(
+        f"{len(data.images)} frames, {len(data.buses)} buses, {len(data.digits)} digits in "
+        f"{time.perf_counter() - start:.0f} s: {options.out}"
+    )
 
 
 if __name__ == "__main__":

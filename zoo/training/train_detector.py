@@ -39,8 +39,14 @@ def zoom(
     shift = rng.uniform(np.minimum(free, 0), np.maximum(free, 0))
     transform = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
     flags = cv2.INTER_LINEAR if scale > 1 else cv2.INTER_AREA
-    moved = cv2.warpAffine(image, transform, (WIDTH, HEIGHT), flags=flags,
-                           borderMode=cv2.BORDER_CONSTANT, borderValue=(PAD, PAD, PAD))
+    moved = cv2.warpAffine(
+        image,
+        transform,
+        (WIDTH, HEIGHT),
+        flags=flags,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(PAD, PAD, PAD),
+    )
     result = rows.copy()
     whole = rows[:, 1:5] * scale + np.tile(shift, 2)
     clipped = np.clip(whole, 0, np.tile([WIDTH, HEIGHT], 2))
@@ -111,7 +117,11 @@ def rate_at(step: int, steps: int) -> float:
 
 
 def train(
-    name: str, data: StreetData, steps: int | None, minutes: float | None, seed: int,
+    name: str,
+    data: StreetData,
+    steps: int | None,
+    minutes: float | None,
+    seed: int,
     checkpoint: Path,
 ) -> tuple[StreetDetector, dict[str, float]]:
     """Train from scratch; returns the averaged network and what it took."""
@@ -134,7 +144,10 @@ def train(
         if step == 40 and steps is None and minutes is not None:
             each = (time.perf_counter() - timed_from) / 30
             total = int((minutes * 60 - (time.perf_counter() - start)) / each) + step
-            print(f"{each * 1e3:.0f} ms a step, {BATCH / each:.0f} images/s: {total} steps", flush=True)
+            print(
+                f"{each * 1e3:.0f} ms a step, {BATCH / each:.0f} images/s: {total} steps",
+                flush=True,
+            )
         begin = step * BATCH % (len(order) - BATCH)
         if begin < BATCH:
             order = rng.permutation(len(data.images))
@@ -145,15 +158,19 @@ def train(
             raw = net(images)
         loss, parts = detector_loss(raw.float(), rows, grid, net.strides, WIDTH, HEIGHT)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(net.parameters(), 10.0)
         optimizer.step()
         average.update(net)
         step += 1
         if step % 50 == 0:
             spent = time.perf_counter() - start
-            print(f"step {step}/{total} loss {float(loss.detach()):.3f} " + " ".join(
-                f"{k} {v:.3f}" for k, v in parts.items()) + f" {spent:.0f} s", flush=True)
+            print(
+                f"step {step}/{total} loss {float(loss.detach()):.3f} "
+                + " ".join(f"{k} {v:.3f}" for k, v in parts.items())
+                + f" {spent:.0f} s",
+                flush=True,
+            )
         if step % 500 == 0:
             torch.save(average.net.state_dict(), checkpoint)
     seconds = time.perf_counter() - start
@@ -177,8 +194,14 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(1)
     options.out.mkdir(parents=True, exist_ok=True)
-    net, record = train(options.name, StreetData.load(options.data), options.steps,
-                        options.minutes, options.seed, options.out / f"{options.name}.pt")
+    net, record = train(
+        options.name,
+        StreetData.load(options.data),
+        options.steps,
+        options.minutes,
+        options.seed,
+        options.out / f"{options.name}.pt",
+    )
     record["macs"] = count_macs(net, torch.zeros(1, 3, HEIGHT, WIDTH))
     record["parameters"] = sum(p.numel() for p in net.parameters())
     (options.out / f"{options.name}.json").write_text(json.dumps(record, indent=2))

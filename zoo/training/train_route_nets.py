@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -45,8 +46,9 @@ def spot_batch(
     Without ``rng`` the crop is the exact box; with it the box is jittered as a detector's is.
     """
     images = np.empty((len(chosen), 1, SPOT_HEIGHT, SPOT_WIDTH), np.float32)
-    maps = np.zeros((len(chosen), 3, SPOT_HEIGHT // SPOT_STRIDE, SPOT_WIDTH // SPOT_STRIDE),
-                    np.float32)
+    maps = np.zeros(
+        (len(chosen), 3, SPOT_HEIGHT // SPOT_STRIDE, SPOT_WIDTH // SPOT_STRIDE), np.float32
+    )
     counts = np.zeros(len(chosen), np.int64)
     edge = GROWN / (1 + 2 * GROWN)
     for i, index in enumerate(chosen.tolist()):
@@ -119,12 +121,17 @@ def digit_batch(
             side *= float(np.exp(rng.normal(0, 0.07)))
             angle, shift = float(rng.normal(0, 6)), rng.normal(0, 1.4, 2)
             stretch = float(np.exp(rng.normal(0, 0.1)))
-        matrix = cv2.getRotationMatrix2D((0, 0), angle, DIGIT_SIDE / side)
+        matrix = np.array(cv2.getRotationMatrix2D((0, 0), angle, DIGIT_SIDE / side), np.float64)
         matrix[0, :2] *= stretch
         middle = matrix[:, :2] @ (np.array([19.5, 19.5]) + shift)
         matrix[:, 2] = (DIGIT_SIDE - 1) / 2 - middle
-        pixels = cv2.warpAffine(crop, matrix, (DIGIT_SIDE, DIGIT_SIDE), flags=cv2.INTER_LINEAR,
-                                borderMode=cv2.BORDER_REPLICATE)
+        pixels = cv2.warpAffine(
+            crop,
+            matrix,
+            (DIGIT_SIDE, DIGIT_SIDE),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
         if rng is not None:
             pixels = pixels * rng.uniform(0.6, 1.4) + rng.uniform(-30, 30)
             pixels = pixels + rng.normal(0, rng.uniform(0, 8), pixels.shape)
@@ -135,7 +142,7 @@ def digit_batch(
 def _drawn(glyph: NDArray[np.uint8], rng: Rng) -> NDArray[np.float32]:
     """A glyph as a panel shows it, float32 [40, 40]: bent, ink on ground, blurred like a far one."""
     large = cv2.resize(glyph.astype(np.float32), (24, 24), interpolation=cv2.INTER_CUBIC)
-    cover = np.zeros((40, 40), np.float32)
+    cover: NDArray[Any] = np.zeros((40, 40), np.float32)
     cover[8:32, 8:32] = np.clip((large / 16.0 - rng.uniform(0.02, 0.25)) * 1.25, 0.0, 1.0)
     bend = np.eye(2) + rng.normal(0, 0.11, (2, 2))
     shift = np.array([19.5, 19.5]) - bend @ np.array([19.5, 19.5])
@@ -153,7 +160,10 @@ def _drawn(glyph: NDArray[np.uint8], rng: Rng) -> NDArray[np.float32]:
 
 
 def fit(
-    net: nn.Module, count: int, steps: int, seed: int,
+    net: nn.Module,
+    count: int,
+    steps: int,
+    seed: int,
     loss_of: Callable[[nn.Module, NDArray[np.int64], Rng], Tensor],
 ) -> tuple[nn.Module, float]:
     """AdamW with a cosine rate; returns the averaged network and the seconds taken."""
@@ -172,7 +182,9 @@ def fit(
         average.update(net)
         if (step + 1) % 100 == 0:
             spent = time.perf_counter() - start
-            print(f"step {step + 1}/{steps} loss {float(loss.detach()):.4f} {spent:.0f} s", flush=True)
+            print(
+                f"step {step + 1}/{steps} loss {float(loss.detach()):.4f} {spent:.0f} s", flush=True
+            )
     return average.net, time.perf_counter() - start
 
 
@@ -228,9 +240,15 @@ def main() -> None:
     score = (score_digits if options.name == "digits" else score_spots)(trained, held_out)
     options.out.mkdir(parents=True, exist_ok=True)
     torch.save(trained.state_dict(), options.out / f"{options.name}.pt")
-    record = {"steps": steps, "seconds": seconds, "seed": options.seed, "batch": BATCH,
-              "macs": count_macs(trained, example), "held_out": score,
-              "parameters": sum(p.numel() for p in trained.parameters())}
+    record = {
+        "steps": steps,
+        "seconds": seconds,
+        "seed": options.seed,
+        "batch": BATCH,
+        "macs": count_macs(trained, example),
+        "held_out": score,
+        "parameters": sum(p.numel() for p in trained.parameters()),
+    }
     (options.out / f"{options.name}.json").write_text(json.dumps(record, indent=2))
     print(json.dumps(record))
 
