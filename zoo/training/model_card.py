@@ -26,7 +26,7 @@ CARD = """# {title}
 | size | {parameters:,} parameters, {bytes:,} bytes as ONNX (float32) |
 | work | {macs:.1f} million multiply-accumulates an image |
 | training data | {data} |
-| training | {steps:,} steps of {batch} on one CPU core, {minutes:.0f} minutes, seed {seed}: `{command}` |
+| training | {training} |
 | held-out accuracy | {score} |
 | licence | MIT |
 
@@ -66,19 +66,19 @@ def write_cards(folder: Path) -> None:
             bytes=(folder / f"{name}.onnx").stat().st_size,
             macs=record["macs"] / 1e6,
             data=DATA,
-            steps=record["steps"],
-            batch=record["batch"],
-            minutes=record["seconds"] / 60,
-            seed=record["seed"],
-            command=_command(name, record),
+            training=_training(name, record),
             score=_score(name, record, scores),
         )
         (folder / f"{name}.md").write_text(text)
 
 
-def _command(name: str, record: dict[str, Any]) -> str:
+def _training(name: str, record: dict[str, Any]) -> str:
     module = "train_detector" if name.startswith("street-") else "train_route_nets"
-    return f"python -m zoo.training.{module} {name} --steps {record['steps']} --threads 1"
+    return (
+        f"{record['steps']:,} steps of {record['batch']} in {record['seconds'] / 60:.0f} minutes on "
+        f"one core, seed {record['seed']}: `python -m zoo.training.{module} {name} --steps "
+        f"{record['steps']} --threads 1 ...`"
+    )
 
 
 def _shapes(name: str) -> dict[str, str]:
@@ -100,9 +100,14 @@ def _shapes(name: str) -> dict[str, str]:
 
 def _score(name: str, record: dict[str, Any], scores: dict[str, Any]) -> str:
     if name == "digits":
-        return f"{100 * record['held_out']:.1f}% of digits at least 9 pixels high, as rendered"
+        percent = 100 * record["held_out"]
+        return f"{percent:.1f}% of digits at least 9 pixels high, one look, as rendered"
     if name == "route-sign":
-        return f"the right number of digits found on {100 * record['held_out']:.1f}% of buses whose number is in full view, at any distance"
+        percent = 100 * record["held_out"]
+        return (
+            f"the right number of digits found on {percent:.1f}% of buses whose number is in full "
+            "view, at any distance, in one look"
+        )
     found = scores.get(name)
     if found is None:
         return "not measured yet"

@@ -140,7 +140,7 @@ def digit_batch(
 
 
 def _drawn(glyph: NDArray[np.uint8], rng: Rng) -> NDArray[np.float32]:
-    """A glyph as a panel shows it, float32 [40, 40]: bent, ink on ground, blurred like a far one."""
+    """A glyph as a panel shows it, float32 [40, 40]: bent, ink on ground, blurred by distance."""
     large = cv2.resize(glyph.astype(np.float32), (24, 24), interpolation=cv2.INTER_CUBIC)
     cover: NDArray[Any] = np.zeros((40, 40), np.float32)
     cover[8:32, 8:32] = np.clip((large / 16.0 - rng.uniform(0.02, 0.25)) * 1.25, 0.0, 1.0)

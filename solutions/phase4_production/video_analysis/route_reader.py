@@ -33,7 +33,7 @@ class Reading(NamedTuple):
     """One look at a number: a distribution over the ten digits for each place."""
 
     probabilities: Floats  # [digits, 10]
-    weight: float  # 0..1, how sure the spotter was
+    weight: float  # 0..1, how much this look counts
 
 
 class RouteAnswer(NamedTuple):
@@ -49,6 +49,7 @@ class RouteConfig:
 
     spot_threshold: float = 0.4
     min_digit_height: float = 6.0  # pixels of the frame
+    clear_digit_height: float = 14.0  # pixels; smaller digits count less
     buses_per_frame: int = 2
     frames_between: int = 3  # at least, for the same bus
     max_digits: int = 3
@@ -95,9 +96,12 @@ def plausible_number(spots: Sequence[DigitSpot], max_digits: int) -> bool:
 
 
 def cut_square(grey: Image, x: float, y: float, side: float, size: int) -> Image:
-    """The square of ``side`` pixels around (x, y) of a grey image, resized to ``size``."""
+    """The square of ``side`` pixels around (x, y) of a grey image, resized to ``size``.
+
+    Coordinates are of pixel centres: (0, 0) is the middle of the first pixel.
+    """
     step = side / size
-    start_x, start_y = x - side / 2 + 0.5 * step - 0.5, y - side / 2 + 0.5 * step - 0.5
+    start_x, start_y = x - (side - step) / 2, y - (side - step) / 2
     matrix = np.array([[step, 0, start_x], [0, step, start_y]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     cut = cv2.warpAffine(grey, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
@@ -112,10 +116,11 @@ class RouteVotes:
     weights: dict[int, float] = field(default_factory=dict)
 
     def add(self, reading: Reading) -> None:
-        """Count one reading, weighted by how sure the spotter was."""
+        """Count one reading."""
         length = len(reading.probabilities)
-        logs = np.log(np.clip(reading.probabilities, 1e-4, 1.0)) * reading.weight
-        self.sums[length] = self.sums.get(length, np.zeros_like(logs)) + logs
+        logs = np.log(np.clip(reading.probabilities, 1e-4, 1.0)) * np.float32(reading.weight)
+        before = self.sums.get(length)
+        self.sums[length] = logs if before is None else before + logs
         self.weights[length] = self.weights.get(length, 0.0) + reading.weight
 
     def answer(self) -> RouteAnswer:
@@ -206,7 +211,13 @@ class RouteReader:
             for spot in spots
         ]
         logits = self.classifier.run(np.stack(cuts)[:, None].astype(np.float32))[0]
-        return Reading(softmax(logits), min(spot.score for spot in spots))
+        return Reading(softmax(logits), self._weight(spots, rows))
+
+    def _weight(self, spots: Sequence[DigitSpot], rows: int) -> float:
+        """How much a look counts: how sure the spotter was, less where digits are small."""
+        height = float(np.mean([spot.height for spot in spots])) * rows
+        clarity = min(1.0, height / self.config.clear_digit_height) ** 2
+        return clarity * min(spot.score for spot in spots)
 
     def _named(self, track: TrackedObject) -> TrackedObject:
         votes = self.votes.get(track.identity)
