@@ -96,7 +96,7 @@ def normalise(
     offset = np.asarray(mean, np.float32) / np.asarray(std, np.float32)
     result = pixels.astype(np.float32)
     if not (np.all(scale == 1) and np.all(offset == 0)):
-        result = result * scale - offset
+        result = (result * scale - offset).astype(np.float32)
     return result
 
 
@@ -167,16 +167,12 @@ class OnnxModel:
             raise InferenceError(f"model {path} is not a usable ONNX file: {reason}") from error
         self.inputs = [_spec(node) for node in self._session.get_inputs()]
         self.outputs = [_spec(node) for node in self._session.get_outputs()]
-        self.metadata: Mapping[str, str] = (
-            self._session.get_modelmeta().custom_metadata_map
-        )
+        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         self._names = [spec.name for spec in self.outputs]
 
     def run(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
         """All outputs for one batch of the first input."""
-        outputs: list[NDArray[Any]] = self._session.run(
-            self._names, {self.inputs[0].name: batch}
-        )
+        outputs: list[NDArray[Any]] = self._session.run(self._names, {self.inputs[0].name: batch})
         return outputs
 
 

@@ -51,7 +51,9 @@ class BrightSpot:
 
     def prepare(self, frame: NDArray[np.uint8]) -> PreparedFrame:
         """The frame itself."""
-        return PreparedFrame(frame[None].astype(np.float32), LetterboxTransform(1.0, 0.0, 0.0))
+        height, width = frame.shape[:2]
+        same = LetterboxTransform(1.0, 1.0, 0.0, 0.0, width, height)
+        return PreparedFrame(frame[None].astype(np.float32), same)
 
     def infer(self, prepared: PreparedFrame) -> NDArray[np.float32]:
         """Which pixels are bright."""

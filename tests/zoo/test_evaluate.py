@@ -1,4 +1,4 @@
-"""The scorers: perfect answers score 1, nothing scores 0, and known faults cost what they should."""
+"""The scorers: perfect answers score 1, nothing scores 0, known faults cost what they should."""
 
 import numpy as np
 import pytest
@@ -74,7 +74,8 @@ def test_perfect_detections_and_none() -> None:
 def test_shifted_boxes_pass_the_loose_overlap_only() -> None:
     truth = scene()
     shifted = [
-        FrameBoxes(b.boxes + [15, 0, 15, 0], b.scores, b.labels) for b in perfect_boxes(truth)
+        FrameBoxes(b.boxes + np.array([15, 0, 15, 0]), b.scores, b.labels)
+        for b in perfect_boxes(truth)
     ]
     scores = detection_scores(truth, shifted)
     assert scores.map50 == 1.0  # IoU is 45 / 75 = 0.6

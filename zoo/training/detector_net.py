@@ -33,7 +33,7 @@ SIZES: dict[str, DetectorSize] = {
     for size in (
         DetectorSize("street-small", (6, 10, 18, 32, 48), (0, 1, 1, 1), {8: 14, 16: 20, 32: 24}),
         DetectorSize(
-            "street-middle", (8, 20, 32, 48, 64), (0, 1, 1, 1), {4: 16, 8: 20, 16: 24, 32: 32}
+            "street-middle", (8, 16, 30, 64, 96), (0, 1, 1, 1), {4: 12, 8: 20, 16: 40, 32: 48}
         ),
         DetectorSize(
             "street-large", (12, 32, 64, 104, 144), (1, 1, 1, 1), {4: 20, 8: 40, 16: 64, 32: 80}

@@ -74,10 +74,12 @@ def write_cards(folder: Path) -> None:
 
 def _training(name: str, record: dict[str, Any]) -> str:
     module = "train_detector" if name.startswith("street-") else "train_route_nets"
+    batch = f" --batch {record['batch']}" if name.startswith("street-") else ""
+    minutes = record["seconds"] / 60
     return (
-        f"{record['steps']:,} steps of {record['batch']} in {record['seconds'] / 60:.0f} minutes on "
+        f"{record['steps']:,} steps of {record['batch']} in {minutes:.0f} minutes on "
         f"one core, seed {record['seed']}: `python -m zoo.training.{module} {name} --steps "
-        f"{record['steps']} --threads 1 ...`"
+        f"{record['steps']}{batch} --threads 1 ...`"
     )
 
 

@@ -14,6 +14,7 @@ From each scene a few frames far apart are drawn at 640x360 and degraded as a co
 """
 
 import argparse
+import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
@@ -169,7 +170,9 @@ def render(
     jobs = [(first_seed + i, frames, split, difficulty) for i in range(scenes)]
     columns: tuple[list[NDArray[np.generic]], ...] = ([], [], [], [], [], [], [])
     start = time.perf_counter()
-    with ProcessPoolExecutor(workers) as pool:
+    # a forked child inherits locks that threads of OpenCV or PyTorch hold, and waits for ever
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=fresh) as pool:
         for done, scene in enumerate(pool.map(_one, jobs, chunksize=4), 1):
             for column, rows in zip(columns, scene, strict=True):
                 column += rows

@@ -1,6 +1,6 @@
 """Train one street detector.
 
-    python -m zoo.training.train_detector street-middle --data DIR --val DIR --minutes 25
+    python -m zoo.training.train_detector street-middle --data DIR --out DIR --minutes 25
 
 The same seed, data and number of steps give the same network on the same machine; ``--minutes``
 measures the speed first and chooses the steps from it, ``--steps`` fixes them.
@@ -9,6 +9,7 @@ measures the speed first and chooses the steps from it, ``--steps`` fixes them.
 import argparse
 import copy
 import json
+import math
 import time
 from pathlib import Path
 
@@ -22,9 +23,8 @@ from zoo.training.detector_loss import detector_loss
 from zoo.training.detector_net import SIZES, StreetDetector, cells, count_macs
 from zoo.training.street_data import HEIGHT, PAD, WIDTH, StreetData
 
-BATCH = 32
 WARM_STEPS = 200
-PEAK_RATE = 3e-3
+PEAK_RATE = 3e-3  # at a batch of 32; smaller batches take a smaller one
 
 
 def zoom(
@@ -108,12 +108,13 @@ class Average:
                 mine.copy_(other)
 
 
-def rate_at(step: int, steps: int) -> float:
+def rate_at(step: int, steps: int, batch: int) -> float:
     """Learning rate: linear warm-up, then cosine to 2% of the peak."""
+    peak = PEAK_RATE * math.sqrt(batch / 32)
     if step < WARM_STEPS:
-        return PEAK_RATE * (step + 1) / WARM_STEPS
+        return peak * (step + 1) / WARM_STEPS
     share = (step - WARM_STEPS) / max(1, steps - WARM_STEPS)
-    return float(PEAK_RATE * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * min(1.0, share)))))
+    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
 
 
 def train(
@@ -121,6 +122,7 @@ def train(
     data: StreetData,
     steps: int | None,
     minutes: float | None,
+    batch: int,
     seed: int,
     checkpoint: Path,
 ) -> tuple[StreetDetector, dict[str, float]]:
@@ -145,15 +147,15 @@ def train(
             each = (time.perf_counter() - timed_from) / 30
             total = int((minutes * 60 - (time.perf_counter() - start)) / each) + step
             print(
-                f"{each * 1e3:.0f} ms a step, {BATCH / each:.0f} images/s: {total} steps",
+                f"{each * 1e3:.0f} ms a step, {batch / each:.0f} images/s: {total} steps",
                 flush=True,
             )
-        begin = step * BATCH % (len(order) - BATCH)
-        if begin < BATCH:
+        begin = step * batch % (len(order) - batch)
+        if begin < batch:
             order = rng.permutation(len(data.images))
-        images, rows = batch_of(data, order[begin : begin + BATCH], rng, augment=True)
+        images, rows = batch_of(data, order[begin : begin + batch], rng, augment=True)
         for group in optimizer.param_groups:
-            group["lr"] = rate_at(step, total)
+            group["lr"] = rate_at(step, total, batch)
         with torch.autocast("cpu", torch.bfloat16):
             raw = net(images)
         loss, parts = detector_loss(raw.float(), rows, grid, net.strides, WIDTH, HEIGHT)
@@ -176,7 +178,7 @@ def train(
     seconds = time.perf_counter() - start
     torch.save(average.net.state_dict(), checkpoint)
     assert isinstance(average.net, StreetDetector)
-    return average.net, {"steps": total, "seconds": seconds, "seed": seed, "batch": BATCH}
+    return average.net, {"steps": total, "seconds": seconds, "seed": seed, "batch": batch}
 
 
 def main() -> None:
@@ -185,6 +187,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--minutes", type=float)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True, help="folder of the trained weights")
@@ -199,6 +202,7 @@ def main() -> None:
         StreetData.load(options.data),
         options.steps,
         options.minutes,
+        options.batch,
         options.seed,
         options.out / f"{options.name}.pt",
     )

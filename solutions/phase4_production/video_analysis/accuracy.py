@@ -7,6 +7,7 @@ import numpy as np
 
 from solutions.phase4_production.video_analysis.run_record import RunRecord
 from zoo import evaluate
+from zoo.errors import InferenceError
 from zoo.street.truth import CLASSES, FrameTruth
 
 
@@ -33,7 +34,15 @@ class Accuracy:
 def score_run(
     record: RunRecord, truth: Sequence[FrameTruth], labels: Sequence[str]
 ) -> Accuracy:
-    """Score the analysed frames; classes match by name, others are left out."""
+    """Score the analysed frames; classes match by name, others are left out.
+
+    Raises InferenceError where the truth ends before the video does.
+    """
+    if record.indices and record.indices[-1] >= len(truth):
+        raise InferenceError(
+            f"the ground truth has {len(truth)} frames, the video more than {record.indices[-1]}: "
+            "it belongs to another video"
+        )
     index = np.array([CLASSES.index(n) if n in CLASSES else -1 for n in labels], dtype=np.int64)
     detections, tracks = [], []
     for result in record.results:
@@ -52,7 +61,7 @@ def score_run(
                 np.array([index[t.label] for t in mine], dtype=np.int64),
             )
         )
-    seen = truth[: len(detections)]
+    seen = [truth[index] for index in record.indices]
     return Accuracy(
         evaluate.detection_scores(seen, detections),
         evaluate.tracking_scores(seen, tracks),

@@ -53,7 +53,7 @@ class Annotator:
             cv2.polylines(image, [line], False, colour_of(track.label), 1, cv2.LINE_AA)
 
     def _box(self, image: Image, track: TrackedObject, scale: float) -> None:
-        x1, y1, x2, y2 = (int(round(v)) for v in track.box.tolist())
+        x1, y1, x2, y2 = (round(v) for v in track.box.tolist())
         colour = colour_of(track.label)
         cv2.rectangle(image, (x1, y1), (x2, y2), colour, 1 if scale < 0.7 else 2)
         name = f"{self.labels[track.label]} {track.identity}"

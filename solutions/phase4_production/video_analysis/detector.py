@@ -5,7 +5,7 @@ duplicates, map the boxes back to the frame.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,7 +124,9 @@ class YoloxDetector:
     def prepare(self, frame: NDArray[np.uint8]) -> PreparedFrame:
         """Letterbox, colour order, range, layout."""
         want = self.convention
-        position = "center" if want.letterbox == "center" else "topleft"
+        position: Literal["topleft", "center"] = (
+            "center" if want.letterbox == "center" else "topleft"
+        )
         boxed = letterbox(frame, want.width, want.height, position, want.pad)
         pixels = boxed.image if want.color == "bgr" else boxed.image[..., ::-1]
         top = 255.0 if want.range == "0-255" else 1.0

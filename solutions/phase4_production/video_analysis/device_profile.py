@@ -1,10 +1,12 @@
 """What a device is given to run, and whether this machine is that device."""
 
 import os
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 
 BOARD = Path("/proc/device-tree/model")  # single-board computers say here what they are
+CPU_FACTS = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
@@ -50,3 +52,18 @@ def choose_device(name: str, board_file: Path = BOARD) -> ChosenDevice:
     here = board or f"a computer with {os.cpu_count()} cores"
     note = f"this is {here}, no {profile.board}: its profile runs on the CPU"
     return ChosenDevice(profile, False, note)
+
+
+def describe_machine() -> str:
+    """Processor and cores of this machine, in a few words."""
+    model = platform.processor() or platform.machine()
+    try:
+        facts = CPU_FACTS.read_text(errors="replace").splitlines()
+    except OSError:
+        facts = []
+    for fact in facts:
+        key, _, value = fact.partition(":")
+        if key.strip() == "model name":
+            model = value.strip()
+            break
+    return f"{model}, {os.cpu_count()} cores"

@@ -11,6 +11,7 @@ import numpy as np
 import psutil
 
 from solutions.phase4_production.video_analysis.detections import TrackedObject
+from solutions.phase4_production.video_analysis.frame_samples import FrameSamples
 from solutions.phase4_production.video_analysis.model_pipeline import FrameResult
 
 PERCENTILES = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
@@ -27,7 +28,10 @@ class RunRecord:
     latency_ms: list[float] = field(default_factory=list)  # per analysed frame
     stages_ms: dict[str, list[float]] = field(default_factory=dict)
     results: list[FrameResult] = field(default_factory=list)
+    indices: list[int] = field(default_factory=list)  # number of each result's frame, from 0
+    times: list[float] = field(default_factory=list)  # of each result's frame, seconds
     peak_rss_mb: float = 0.0
+    samples: FrameSamples = field(default_factory=FrameSamples)
 
     @property
     def analysed(self) -> int:
@@ -39,8 +43,12 @@ class RunRecord:
         """Analysed frames per second, decoding to encoding."""
         return self.analysed / self.seconds if self.seconds > 0 else 0.0
 
-    def add(self, result: FrameResult, latency_ms: float) -> None:
-        """Note one analysed frame."""
+    def add(
+        self, result: FrameResult, latency_ms: float, index: int | None = None, time: float = 0.0
+    ) -> None:
+        """Note one analysed frame: by default the next one; ``time`` is the video's, seconds."""
+        self.indices.append(len(self.results) if index is None else index)
+        self.times.append(time)
         self.latency_ms.append(latency_ms)
         self.results.append(result)
         for stage, spent in result.stages_ms.items():
@@ -102,7 +110,7 @@ def write_metrics(metrics: dict[str, Any], path: Path) -> None:
     path.write_text(json.dumps(clean, indent=2, allow_nan=False) + "\n")
 
 
-def write_tracks(results: Sequence[FrameResult], path: Path) -> None:
+def write_tracks(record: RunRecord, path: Path) -> None:
     """Write ``tracks.txt`` (MOTChallenge): frame from 1, identity, left, top, width, height,
     score, class from 1, visibility (-1: unknown)."""
 
@@ -114,5 +122,5 @@ def write_tracks(results: Sequence[FrameResult], path: Path) -> None:
         )
 
     with path.open("w") as file:
-        for frame, result in enumerate(results, 1):
-            file.writelines(line(frame, track) for track in result.tracks)
+        for index, result in zip(record.indices, record.results, strict=True):
+            file.writelines(line(index + 1, track) for track in result.tracks)

@@ -1,18 +1,21 @@
 """Frames from a video file, with their times, and a clear word where there are none."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import av
 import numpy as np
-from av.error import FFmpegError
+from av.error import FFmpegError, InvalidDataError
 from numpy.typing import NDArray
 
 from zoo.errors import InferenceError
 
+TEXT_FORMATS = {"tty", "bin", "xbin", "adf", "idf"}  # FFmpeg would draw the characters
 
-class DecodedFrame(NamedTuple):
+
+@dataclass(frozen=True, slots=True)
+class DecodedFrame:
     """One frame of a video."""
 
     index: int  # from 0
@@ -38,8 +41,10 @@ class VideoReader:
         try:
             self._container = av.open(str(path))
         except (FFmpegError, OSError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise InferenceError(f"video {path}: not a readable video ({reason})") from error
+            raise InferenceError(f"video {path}: {_why_unreadable(path, error)}") from error
+        if self._container.format.name in TEXT_FORMATS:
+            self._container.close()
+            raise InferenceError(f"video {path}: a text file, no video")
         if not self._container.streams.video:
             self._container.close()
             raise InferenceError(f"video {path}: has no picture stream")
@@ -57,12 +62,13 @@ class VideoReader:
 
         Raises InferenceError where not a single frame can be decoded.
         """
-        count, first = 0, None
+        count, first, last = 0, None, 0.0
         try:
             for frame in self._container.decode(self._stream):
                 time = frame.time if frame.time is not None else count / self.fps
                 first = time if first is None else first
-                yield DecodedFrame(count, time - first, frame.to_ndarray(format="bgr24"))
+                last = time - first
+                yield DecodedFrame(count, last, self._pixels(frame))
                 count += 1
                 if count == limit:
                     return
@@ -70,10 +76,32 @@ class VideoReader:
             self.broken = f"decoding stopped after {count} frames: {error.strerror or error}"
         if count == 0:
             raise InferenceError(f"video {self.path}: no frame can be decoded")
-        expected = self.expected_frames
-        if self.broken is None and expected is not None and count < expected:
-            self.broken = f"{count} of {expected} frames could be decoded"
+        if self.broken is None and self._ended_early(count, last):
+            self.broken = f"{count} of {self.expected_frames} frames could be decoded"
+
+    def _pixels(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
+        """Pixels [H, W, 3] BGR in the size of the stream, should it change on the way."""
+        same = frame.reformat(self.width, self.height, "bgr24")
+        return np.asarray(same.to_ndarray(), np.uint8)
+
+    def _ended_early(self, count: int, last: float) -> bool:
+        """Whether frames are missing at the end. Fewer frames than the container counts are no
+        proof: an edit list may hide some; then the last one still stands at the end."""
+        if self.expected_frames is None or count >= self.expected_frames:
+            return False
+        if self._stream.duration is None or self._stream.time_base is None:
+            return True
+        return last + 2.5 / self.fps < float(self._stream.duration * self._stream.time_base)
 
     def close(self) -> None:
         """Release the file."""
         self._container.close()
+
+
+def _why_unreadable(path: Path, error: Exception) -> str:
+    with path.open("rb") as file:
+        is_mp4 = file.read(8)[4:] == b"ftyp"
+    if is_mp4 and isinstance(error, InvalidDataError):
+        return "an MP4 without its index: it was cut off, copy or record it again"
+    reason = getattr(error, "strerror", None) or str(error)
+    return f"not a readable video ({reason})"

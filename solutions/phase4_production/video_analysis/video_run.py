@@ -1,27 +1,31 @@
 """Runs the pipeline over a video: decode, analyse and encode at the same time.
 
-Three threads, joined by short queues, so that decoding and encoding (which release the
-interpreter's lock) overlap with the analysis, and memory stays bounded::
+Three threads, so that decoding and encoding (which release the interpreter's lock) overlap with
+the analysis. Memory stays bounded, and so does the age of a result: a frame is decoded only when
+the one before it has been taken::
 
-    reader --[2 frames]--> this thread: analyse --[8 frames]--> writer: draw, encode
+    reader --[1 frame]--> this thread: analyse --[8 frames]--> writer: draw, encode
 """
 
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from solutions.phase4_production.video_analysis.annotation import Annotator
+from solutions.phase4_production.video_analysis.frame_samples import FrameSamples
+from solutions.phase4_production.video_analysis.interruption import Interruption
 from solutions.phase4_production.video_analysis.model_pipeline import FrameResult, VideoPipeline
 from solutions.phase4_production.video_analysis.run_record import RunRecord
 from solutions.phase4_production.video_analysis.video_reader import DecodedFrame, VideoReader
 from solutions.phase4_production.video_analysis.video_writer import VideoWriter
 
-READ_AHEAD, WRITE_BEHIND = 2, 8  # frames
+WRITE_BEHIND = 8  # frames
 MEMORY_EVERY = 30  # frames between looks at the process's memory
+PATIENCE = 0.1  # seconds between looks whether the run was asked to end
 
 
 class TimedFrame(NamedTuple):
@@ -38,9 +42,10 @@ class FrameSource:
     A fault while decoding is raised in the iterating thread.
     """
 
-    def __init__(self, reader: VideoReader, limit: int | None) -> None:
-        self._queue: queue.Queue[TimedFrame | BaseException | None] = queue.Queue(READ_AHEAD)
-        self._stopped = threading.Event()
+    def __init__(self, reader: VideoReader, limit: int | None, stop: Interruption) -> None:
+        self._stop, self._ended = stop, False
+        self._taken = threading.Semaphore(1)  # held while a frame waits or is being decoded
+        self._queue: queue.SimpleQueue[TimedFrame | BaseException | None] = queue.SimpleQueue()
         self._thread = threading.Thread(
             target=self._decode, args=(reader, limit), name="decode", daemon=True
         )
@@ -48,45 +53,74 @@ class FrameSource:
 
     def _decode(self, reader: VideoReader, limit: int | None) -> None:
         try:
-            last = time.perf_counter()
-            for frame in reader.frames(limit):
+            frames = reader.frames(limit)
+            while self._may_go_on():
+                start = time.perf_counter()
+                frame = next(frames, None)
+                if frame is None:
+                    break
                 ready = time.perf_counter()
-                if not self._put(TimedFrame(frame, (ready - last) * 1e3, ready)):
-                    return
-                last = time.perf_counter()
-            self._put(None)
-        except BaseException as error:  # handed over to the thread that iterates
-            self._put(error)
+                self._queue.put(TimedFrame(frame, (ready - start) * 1e3, ready))
+            self._queue.put(None)
+        except BaseException as error:  # raised again in the iterating thread
+            self._queue.put(error)
 
-    def _put(self, item: TimedFrame | BaseException | None) -> bool:
-        while not self._stopped.is_set():
-            try:
-                self._queue.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
+    def _may_go_on(self) -> bool:
+        while not self._taken.acquire(timeout=PATIENCE):
+            if self._ended:
+                return False
+        return not self._ended
 
     def __iter__(self) -> Iterator[TimedFrame]:
-        while (item := self._queue.get()) is not None:
+        while not self._stop:
+            try:
+                item = self._queue.get(timeout=PATIENCE)
+            except queue.Empty:
+                continue
+            if item is None:
+                return
             if isinstance(item, BaseException):
                 raise item
+            self._taken.release()
             yield item
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """End the thread, whatever it is doing."""
-        self._stopped.set()
+        self._ended = True
         self._thread.join()
+
+
+class FrameSink(Protocol):
+    """Where analysed frames go."""
+
+    def add(self, frame: DecodedFrame, result: FrameResult, caption: str) -> None:
+        """Take one frame; its image may be drawn on."""
+
+    def close(self) -> None:
+        """Finish what was taken; raises what went wrong with it."""
+
+
+class DrawnSamples:
+    """Draws only the frames that the report will show."""
+
+    def __init__(self, labels: tuple[str, ...], samples: FrameSamples) -> None:
+        self._annotator, self._samples = Annotator(labels), samples
+
+    def add(self, frame: DecodedFrame, result: FrameResult, caption: str) -> None:
+        """Keep the frame where it is a telling one."""
+        if self._samples.wants(frame.index, len(result.tracks)):
+            image = self._annotator.draw(frame.image, result.tracks, caption)
+            self._samples.offer(frame.index, frame.time, len(result.tracks), image)
+
+    def close(self) -> None:
+        """Nothing to finish."""
 
 
 class DrawnVideo:
     """Draws and encodes in a thread of its own."""
 
-    def __init__(self, path: Path, reader: VideoReader, labels: tuple[str, ...],
-                 record: RunRecord) -> None:
-        self._writer = VideoWriter(path, reader.width, reader.height, reader.fps)
-        self._annotator = Annotator(labels)
-        self._record = record
+    def __init__(self, writer: VideoWriter, labels: tuple[str, ...], record: RunRecord) -> None:
+        self._writer, self._annotator, self._record = writer, Annotator(labels), record
         self._queue: queue.Queue[tuple[DecodedFrame, FrameResult, str] | None] = queue.Queue(
             WRITE_BEHIND
         )
@@ -105,36 +139,28 @@ class DrawnVideo:
             if self._fault is not None:
                 continue  # keep emptying the queue, so that nobody waits for ever
             try:
-                frame, result, caption = item
-                start = time.perf_counter()
-                image = self._annotator.draw(frame.image, result.tracks, caption)
-                drawn = time.perf_counter()
-                self._writer.write(image)
-                self._record.add_stage("draw", (drawn - start) * 1e3)
-                self._record.add_stage("encode", (time.perf_counter() - drawn) * 1e3)
-            except BaseException as error:  # handed over to the thread that adds
+                self._draw(*item)
+            except BaseException as error:  # raised again in the adding thread
                 self._fault = error
 
+    def _draw(self, frame: DecodedFrame, result: FrameResult, caption: str) -> None:
+        start = time.perf_counter()
+        image = self._annotator.draw(frame.image, result.tracks, caption)
+        drawn = time.perf_counter()
+        self._writer.write(image)
+        self._record.add_stage("draw", (drawn - start) * 1e3)
+        self._record.add_stage("encode", (time.perf_counter() - drawn) * 1e3)
+        self._record.samples.offer(frame.index, frame.time, len(result.tracks), image)
+
     def close(self) -> None:
-        """Finish the queue and make the file playable."""
+        """Finish the queue and make the file playable; raises what went wrong."""
         self._queue.put(None)
         self._thread.join()
-        self._writer.close()
-        if self._fault is not None:
-            raise self._fault
-
-
-@contextmanager
-def _video(path: Path | None, reader: VideoReader, labels: tuple[str, ...],
-           record: RunRecord) -> Iterator[DrawnVideo | None]:
-    if path is None:
-        yield None
-        return
-    video = DrawnVideo(path, reader, labels, record)
-    try:
-        yield video
-    finally:
-        video.close()
+        try:
+            self._writer.close()
+        finally:
+            if self._fault is not None:
+                raise self._fault
 
 
 def run_video(
@@ -142,32 +168,38 @@ def run_video(
     reader: VideoReader,
     annotated: Path | None = None,
     limit: int | None = None,
-    progress: Callable[[RunRecord], None] | None = None,
+    progress: Callable[[RunRecord], None] = lambda record: None,
+    stop: Interruption | None = None,
 ) -> RunRecord:
     """Analyse the frames of a video, writing the annotated one where asked.
 
-    Ctrl-C ends the run early: the video stays playable and the record says ``interrupted``.
+    Once ``stop`` is true, the run ends after the frame at hand: the video is playable and the
+    record says ``interrupted``.
     """
+    stop = Interruption() if stop is None else stop
     record = RunRecord()
+    sink = _sink(annotated, reader, pipeline.labels, record)
     start = time.perf_counter()
-    source = FrameSource(reader, limit)
-    try:
-        with _video(annotated, reader, pipeline.labels, record) as video:
-            _analyse(pipeline, source, video, record, start, progress)
-    except KeyboardInterrupt:
-        record.partial = "interrupted"
-    finally:
-        source.stop()
-        record.seconds = time.perf_counter() - start
-        record.note_memory()
-    if reader.broken:
-        record.partial = record.partial or reader.broken
+    with closing(FrameSource(reader, limit, stop)) as source, closing(sink):
+        _analyse(pipeline, source, sink, record, start, progress)
+    record.seconds = time.perf_counter() - start
+    record.note_memory()
+    record.partial = "interrupted" if stop else reader.broken or ""
     return record
 
 
+def _sink(
+    annotated: Path | None, reader: VideoReader, labels: tuple[str, ...], record: RunRecord
+) -> FrameSink:
+    if annotated is None:
+        return DrawnSamples(labels, record.samples)
+    writer = VideoWriter(annotated, reader.width, reader.height, reader.fps)
+    return DrawnVideo(writer, labels, record)
+
+
 def _analyse(
-    pipeline: VideoPipeline, source: FrameSource, video: DrawnVideo | None, record: RunRecord,
-    start: float, progress: Callable[[RunRecord], None] | None,
+    pipeline: VideoPipeline, source: FrameSource, sink: FrameSink, record: RunRecord,
+    start: float, progress: Callable[[RunRecord], None],
 ) -> None:
     last_time = 0.0
     for frame, decode_ms, ready in source:
@@ -176,11 +208,11 @@ def _analyse(
         last_time = frame.time
         done = time.perf_counter()
         record.add_stage("decode", decode_ms)
-        record.add(result, (done - ready) * 1e3)
+        record.add(result, (done - ready) * 1e3, frame.index, frame.time)
         record.seconds = done - start
-        if video is not None:
-            video.add(frame, result, f"{record.fps:.0f} FPS  {len(result.tracks)} tracks")
+        tracks = len(result.tracks)
+        caption = f"{record.fps:.0f} FPS | {tracks} track{'' if tracks == 1 else 's'}"
+        sink.add(frame, result, caption)
         if record.frames % MEMORY_EVERY == 1:
             record.note_memory()
-        if progress is not None:
-            progress(record)
+        progress(record)
