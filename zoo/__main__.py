@@ -49,7 +49,12 @@ def get(name: str) -> None:
 @click.option("--frames", default=300, show_default=True)
 @click.option("--fps", default=30.0, show_default=True)
 @click.option("--size", default="640x360", show_default=True, help="WIDTHxHEIGHT")
-@click.option("--difficulty", default=0.5, show_default=True, help="0 (empty) to 1 (crowded)")
+@click.option(
+    "--difficulty",
+    default=StreetConfig.difficulty,
+    show_default=True,
+    help="0 (empty) to 1 (crowded)",
+)
 @click.option("--split", default="test", type=click.Choice(["train", "test"]), show_default=True)
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("out/streets"), show_default=True

@@ -242,19 +242,19 @@ def _on_ignored(near: Floats, counts: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def route_scores(
     truth: Sequence[FrameTruth],
     tracks: Sequence[FrameTracks],
-    routes: Mapping[int, str],
+    routes: Sequence[Mapping[int, str]],
     legible: float = 9.0,
 ) -> RouteScores:
-    """Do tracks end with the right route number?
+    """Do buses leave with the right route number on them?
 
-    A bus is asked for where its whole number was seen with digits at least ``legible`` pixels
-    high in 3 frames or more. It is answered by the track that overlaps it (IoU >= 0.5) in most
-    of its frames.
+    ``routes`` says for each frame which number each track is thought to have. A bus is asked for
+    where its whole number was seen with digits at least ``legible`` pixels high in 3 frames or
+    more. Its answer is the last number that a track on it (IoU >= 0.5) had.
     """
     asked: dict[int, str] = {}
     seen: dict[int, int] = {}
-    votes: dict[int, dict[int, int]] = {}
-    for frame, (identities, boxes, _) in zip(truth, tracks, strict=True):
+    answers: dict[int, str] = {}
+    for frame, (identities, boxes, _), numbers in zip(truth, tracks, routes, strict=True):
         for item in frame.objects:
             if not item.route:
                 continue
@@ -263,19 +263,16 @@ def route_scores(
                 asked[item.identity] = item.route
             near = iou_matrix(np.array([item.box]), np.asarray(boxes, float).reshape(-1, 4))[0]
             if near.size and near.max() >= 0.5:
-                found = int(np.asarray(identities)[near.argmax()])
-                mine = votes.setdefault(item.identity, {})
-                mine[found] = mine.get(found, 0) + 1
-    right = digits = total = 0
+                number = numbers.get(int(np.asarray(identities)[near.argmax()]), "")
+                answers[item.identity] = number or answers.get(item.identity, "")
     buses = [identity for identity, count in seen.items() if count >= 3]
-    for identity in buses:
-        mine = votes.get(identity, {})
-        answer = routes.get(max(mine, key=lambda k: mine[k]), "") if mine else ""
-        expected = asked[identity]
-        right += answer == expected
-        total += len(expected)
-        if len(answer) == len(expected):
-            digits += sum(a == b for a, b in zip(answer, expected, strict=True))
+    right = sum(answers.get(bus, "") == asked[bus] for bus in buses)
+    total = sum(len(asked[bus]) for bus in buses)
+    digits = sum(
+        sum(a == b for a, b in zip(answers[bus], asked[bus], strict=True))
+        for bus in buses
+        if len(answers.get(bus, "")) == len(asked[bus])
+    )
     nan = float("nan")
     return RouteScores(
         right / len(buses) if buses else nan, digits / total if total else nan, len(buses)

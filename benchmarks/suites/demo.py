@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.measure import Interleaved, Spread, interleave
 from benchmarks.suite import Context, Row, SuiteResult, at_least, at_most
+from solutions.phase4_production.video_analysis.device_profile import PROFILES
 from solutions.phase4_production.video_analysis.edge_inference import DEMO, warm_up
 from solutions.phase4_production.video_analysis.model_pipeline import build_detector, build_pipeline
 from solutions.phase4_production.video_analysis.run_record import RunRecord, percentiles
@@ -19,7 +20,7 @@ from zoo import registry
 from zoo.street import materialise
 
 DETECTORS = ("zoo:street-small", "zoo:street-middle", "zoo:street-large")
-DEFAULT = "zoo:street-middle"
+DEFAULT = PROFILES["cpu"].detector
 
 
 def run(context: Context) -> SuiteResult:

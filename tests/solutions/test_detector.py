@@ -16,7 +16,7 @@ from solutions.phase4_production.video_analysis.detector import (
 from solutions.phase4_production.video_analysis.model_pipeline import build_detector, build_pipeline
 from zoo import registry
 from zoo.errors import InferenceError
-from zoo.score_detector import LibraryDetector
+from zoo.score_detector import OVERLAP, LibraryDetector
 from zoo.street import Street, StreetConfig
 
 
@@ -54,7 +54,7 @@ def test_decoding_equals_the_definition(strides, threshold) -> None:
 
 @pytest.mark.parametrize("name", ["zoo:street-small", "zoo:street-middle", "zoo:street-large"])
 def test_the_same_boxes_as_library_parts_find(name) -> None:
-    ours = build_detector(name, config=DetectorConfig(score_threshold=0.3))
+    ours = build_detector(name, config=DetectorConfig(0.3, iou_threshold=OVERLAP))
     library = LibraryDetector(registry.find(name))
     total = 0
     for seed in (1, 2, 3):

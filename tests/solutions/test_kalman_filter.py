@@ -66,3 +66,19 @@ def test_a_perfect_measurement_of_a_still_box_changes_nothing_but_certainty() ->
 def test_corners_and_centres_are_inverse() -> None:
     boxes = np.array([[1.0, 2.0, 5.0, 10.0], [0.0, 0.0, 640.0, 360.0]])
     np.testing.assert_allclose(kf.to_corners(kf.to_centre(boxes)), boxes)
+
+
+def test_surprise_is_the_mahalanobis_distance() -> None:
+    from scipy.spatial.distance import mahalanobis
+
+    rng = np.random.default_rng(11)
+    boxes = rng.uniform(20, 80, (3, 4))
+    states = kf.predict(kf.initiate(boxes))
+    measured = boxes[:2] + rng.normal(0, 4, (2, 4))
+    found = kf.surprise(states, measured)
+    for i in range(3):
+        size = np.tile(states.position[i, 2:], 2)
+        covariance = np.diag(states.pp[i] + (kf.POSITION_NOISE * size) ** 2)
+        for j in range(2):
+            expected = mahalanobis(measured[j], states.position[i], np.linalg.inv(covariance))
+            assert found[i, j] == pytest.approx(expected**2)

@@ -6,6 +6,7 @@ from scipy.ndimage import maximum_filter
 
 from solutions.phase4_production.video_analysis.detections import TrackedObject
 from solutions.phase4_production.video_analysis.route_reader import (
+    CONTRADICTIONS,
     DigitSpot,
     Reading,
     RouteConfig,
@@ -122,18 +123,27 @@ def bus(identity: int, x: float = 100) -> TrackedObject:
     return TrackedObject(identity, box, 2, 0.9)
 
 
-def test_only_whole_buses_are_read_in_turns() -> None:
+def test_buses_are_read_in_turns() -> None:
     frame = np.zeros((360, 640, 3), np.uint8)
     reader = reader_with("305", RouteConfig(buses_per_frame=1, frames_between=2))
     car = TrackedObject(7, bus(7).box, 0, 0.9)
-    tracks = [bus(1), bus(2, 300), bus(3, 560), car]  # the third leaves the frame
+    tracks = [bus(1), bus(2, 300), bus(3, 610), car]  # the third's number is cut off
     named = {}
-    for _ in range(4):
+    for _ in range(6):
         named = {t.identity: t.route for t in reader.classify(frame, tracks, {1, 2, 3, 7})}
     assert named == {1: "305", 2: "305", 3: "", 7: ""}
-    assert reader.spotter.calls == 4
+    assert reader.spotter.calls == 6
     reader.classify(frame, [], {2})
     assert set(reader.votes) == {2}
+
+
+def test_a_bus_that_was_never_readable_leaves_nothing_behind() -> None:
+    frame = np.zeros((360, 640, 3), np.uint8)
+    reader = reader_with("12", RouteConfig(min_digit_height=30))
+    reader.classify(frame, [bus(1)], {1})
+    assert set(reader.last_read) == {1} and not reader.votes
+    reader.classify(frame, [], set())
+    assert not reader.last_read
 
 
 def test_small_digits_and_tiny_boxes_are_left_alone() -> None:
@@ -160,3 +170,24 @@ def test_held_out_glyphs_are_named() -> None:
     small = np.stack([cv2.resize(c[0], (20, 20), interpolation=cv2.INTER_AREA) for c in batch])
     found = model.run(small[:, None])[0].argmax(axis=1)
     assert np.mean(found == labels) >= 0.97
+
+
+def test_a_run_of_contradictions_drops_the_old_votes() -> None:
+    """The track slipped onto another bus: after enough clear looks its number stands."""
+    votes = RouteVotes()
+    for _ in range(30):
+        votes.add(Reading(one_hot("337", 0.9), 1.0))
+    for _ in range(CONTRADICTIONS - 1):
+        votes.add(Reading(one_hot("22", 0.9), 1.0))
+    assert votes.answer().number == "337"
+    votes.add(Reading(one_hot("22", 0.9), 1.0))
+    assert votes.answer().number == "22"
+
+
+def test_contradictions_that_disagree_with_each_other_change_nothing() -> None:
+    votes = RouteVotes()
+    for _ in range(10):
+        votes.add(Reading(one_hot("33", 0.9), 1.0))
+    for number in ("31", "32", "38", "31", "32", "38"):
+        votes.add(Reading(one_hot(number, 0.9), 1.0))
+    assert votes.answer().number == "33"

@@ -96,10 +96,10 @@ def test_weak_detections_continue_a_track_but_start_none() -> None:
     tracker = ByteTracker(1)
     for i in range(5):
         tracker.update(seen(walk(i)))
-    kept = [tracker.update(seen(walk(i), score=0.2)) for i in range(5, 15)]
+    kept = [tracker.update(seen(walk(i), score=0.3)) for i in range(5, 15)]
     assert all(len(o) == 1 and o[0].identity == 1 for o in kept)
     fresh = ByteTracker(1)
-    assert all(fresh.update(seen(walk(i), score=0.2)) == [] for i in range(10))
+    assert all(fresh.update(seen(walk(i), score=0.3)) == [] for i in range(10))
 
 
 def test_two_that_cross_keep_their_identities() -> None:
@@ -177,3 +177,20 @@ def test_tracks_on_held_out_streets() -> None:
 def test_senseless_thresholds_are_refused(scores) -> None:
     with pytest.raises(AssertionError):
         TrackerConfig(**scores)
+
+
+def test_what_left_the_picture_is_not_what_follows_it() -> None:
+    """One drives out at the right edge; another arrives there half a second later."""
+    identities = {}
+    for size in ((200, 100), None):
+        tracker = ByteTracker(1)
+        out = []
+        for i in range(45):
+            boxes = []
+            for start in (100, -20):
+                x = start + 4 * i
+                if 0 <= x < 196:
+                    boxes.append((x, 30, min(x + 40, 200), 70))
+            out = tracker.update(seen(*boxes), 1 / 30, size) or out
+        identities[size] = out[-1].identity
+    assert identities[(200, 100)] == 2

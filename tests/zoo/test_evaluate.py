@@ -148,12 +148,14 @@ def test_mota_of_known_faults() -> None:
 def test_route_numbers_by_the_track_that_follows_the_bus() -> None:
     truth = scene()
     tracks = perfect_tracks(truth)
-    assert route_scores(truth, tracks, {3: "42"}).accuracy == 1.0
-    half = route_scores(truth, tracks, {3: "47"})
+    assert route_scores(truth, tracks, [{3: "42"}] * 20).accuracy == 1.0
+    half = route_scores(truth, tracks, [{3: "47"}] * 20)
     assert (half.accuracy, half.digit_accuracy, half.buses) == (0.0, 0.5, 1)
-    assert route_scores(truth, tracks, {1: "42"}).accuracy == 0.0
-    assert route_scores(truth, tracks, {}).digit_accuracy == 0.0
-    assert np.isnan(route_scores(truth, tracks, {3: "42"}, legible=99).accuracy)
+    assert route_scores(truth, tracks, [{1: "42"}] * 20).accuracy == 0.0
+    assert route_scores(truth, tracks, [{}] * 20).digit_accuracy == 0.0
+    late = [{}] * 10 + [{3: "47"}] * 5 + [{3: "42"}] * 5
+    assert route_scores(truth, tracks, late).accuracy == 1.0  # the last word counts
+    assert np.isnan(route_scores(truth, tracks, [{3: "42"}] * 20, legible=99).accuracy)
 
 
 def test_iou_of_known_boxes() -> None:

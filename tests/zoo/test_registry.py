@@ -210,6 +210,11 @@ def test_shipped_models_are_there_and_small() -> None:
         card = path.with_suffix(".md").read_text()
         assert "held-out accuracy" in card and "not measured" not in card, entry.name
     assert sum(p.stat().st_size for p in registry.MODELS.iterdir()) < 10_000_000
+    sums = dict(
+        line.split()[::-1] for line in (registry.MODELS / "SHA256SUMS").read_text().splitlines()
+    )
+    weights = [p for p in registry.MODELS.iterdir() if p.suffix in (".onnx", ".safetensors")]
+    assert {p.name: registry.sha256_of(p) for p in weights} == sums
 
 
 def test_shipped_networks_say_what_the_registry_says() -> None:

@@ -52,8 +52,11 @@ def test_train_and_test_share_neither_backgrounds_nor_digits() -> None:
 
 @pytest.mark.parametrize("seed", [1, 2, 5, 8])
 def test_boxes_are_where_the_pixels_change(seed: int) -> None:
-    """Each object is drawn alone; the pixels that differ from the empty street are its box."""
-    street = Street(StreetConfig(seed=seed, frames=2))
+    """Each object is drawn alone; the pixels that differ from the empty street are its box.
+
+    A box at the image's edge may be larger: it is the whole object's, cut.
+    """
+    street = Street(StreetConfig(seed=seed, frames=2, difficulty=0.7))
     _, truth = street.frame(0)
     users = {user.identity: user for user in street.users}
     background = alone(street, None).frame(0)[0].astype(int)
@@ -68,7 +71,8 @@ def test_boxes_are_where_the_pixels_change(seed: int) -> None:
         seen = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
         assert np.all(seen[:2] >= np.floor(box[:2]) - 1), (item, seen, box)
         assert np.all(seen[2:] <= np.ceil(box[2:]) + 1), (item, seen, box)
-        gaps.append(np.abs(seen - box).max())
+        if box.min() > 0 and box[2] < 640 and box[3] < 360:
+            gaps.append(np.abs(seen - box).max())
     assert len(gaps) >= 3 and np.median(gaps) <= 1.5, gaps
 
 
@@ -149,7 +153,7 @@ def test_difficulty_crowds_the_street() -> None:
 
 def test_route_numbers_are_on_buses_and_legible_near_the_camera() -> None:
     heights = []
-    for seed in range(8):
+    for seed in range(20):
         street = Street(StreetConfig(seed=seed, frames=2))
         image, truth = street.frame(1)
         centres = street.digit_centres(1)

@@ -36,8 +36,9 @@ class StreetConfig:
     width: int = 640
     height: int = 360
     fps: float = 30.0
-    difficulty: float = 0.5  # 0 (sparse, clean) .. 1 (crowded, noisy, hidden)
+    difficulty: float = 0.3  # 0 (sparse, clean) .. 1 (crowded, noisy, hidden)
     split: Split = "test"
+    zoom: float = 1.25  # of the lens; the training streets are seen wider, at 1
 
     def __post_init__(self) -> None:
         if self.split not in STYLES:
@@ -52,6 +53,8 @@ class StreetConfig:
             raise InferenceError(
                 f"street size {self.width}x{self.height}: each side must lie in 32..{MAX_SIDE}"
             )
+        if not 0.5 <= self.zoom <= 4.0:
+            raise InferenceError(f"street zoom {self.zoom}: must lie in 0.5..4")
         if not 1.0 <= self.fps <= 240.0:
             raise InferenceError(f"street rate {self.fps} fps: must lie in 1..240")
 
@@ -60,7 +63,7 @@ class StreetConfig:
         """A file name that tells streets apart."""
         return (
             f"street-{self.split}-{self.seed}-{self.frames}x{self.width}x{self.height}"
-            f"-{self.fps:g}fps-d{self.difficulty:g}"
+            f"-{self.fps:g}fps-d{self.difficulty:g}-z{self.zoom:g}"
         )
 
 
@@ -76,7 +79,7 @@ class Street:
         self.light: Light = list(LIGHTS.values())[int(rng.integers(len(LIGHTS)))]
         styles = STYLES[config.split]
         self.style = styles[int(rng.integers(len(styles)))]
-        self.camera = _camera(rng, config.width, config.height)
+        self.camera = _camera(rng, config.width, config.height, config.zoom)
         self.noise = float(rng.uniform(1.0, 3.0) + 6.0 * hard * rng.random())
         self.shake = (0.3 + 1.4 * hard * float(rng.random())) * config.width / 640
         self.contrast = float(rng.uniform(0.82, 1.08))
@@ -201,9 +204,9 @@ class Street:
         return np.asarray(cv2.add(exposed, np.ascontiguousarray(grain), dtype=cv2.CV_8U), np.uint8)
 
 
-def _camera(rng: np.random.Generator, width: int, height: int) -> Camera:
+def _camera(rng: np.random.Generator, width: int, height: int, zoom: float) -> Camera:
     sign = 1.0 if rng.random() < 0.5 else -1.0
-    focal = 0.80 * width * float(rng.uniform(0.9, 1.15))
+    focal = 0.80 * zoom * width * float(rng.uniform(0.9, 1.15))
     return Camera(
         position=(0.0, float(rng.uniform(-9.0, -5.0)), float(rng.uniform(5.5, 8.0))),
         yaw=sign * float(np.radians(rng.uniform(20, 50))),

@@ -36,15 +36,23 @@ only; on real video it is of little use.
 """
 
 DATA = (
-    "12,000 frames of 1,500 procedural streets (train split, difficulty around 0.5), "
+    "12,000 frames of 1,500 procedural streets (train split, difficulty around 0.5, zoom 1), "
     "compressed at random quality: `python -m zoo.training.street_data --split train`"
 )
+
+
+def write_sums(folder: Path) -> None:
+    """Write ``SHA256SUMS`` of the shipped weights."""
+    files = sorted([*folder.glob("*.onnx"), *folder.glob("*.safetensors")])
+    lines = [f"{registry.sha256_of(path)}  {path.name}\n" for path in files]
+    (folder / "SHA256SUMS").write_text("".join(lines))
 
 
 def write_card(name: str, record: dict[str, Any], folder: Path) -> None:
     """Keep the training's record and write the card of one network."""
     records = read_json(folder / RECORDS)
     records[name] = record
+    write_sums(folder)
     (folder / RECORDS).write_text(json.dumps(records, indent=2, sort_keys=True) + "\n")
     write_cards(folder)
 
@@ -60,7 +68,7 @@ def write_cards(folder: Path) -> None:
     for name, record in read_json(folder / RECORDS).items():
         text = CARD.format(
             title=f"zoo:{name}",
-            about=registry.find(f"zoo:{name}").about.capitalize(),
+            about=_sentence(registry.find(f"zoo:{name}").about),
             **_shapes(name),
             parameters=record["parameters"],
             bytes=(folder / f"{name}.onnx").stat().st_size,
@@ -70,6 +78,10 @@ def write_cards(folder: Path) -> None:
             score=_score(name, record, scores),
         )
         (folder / f"{name}.md").write_text(text)
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _training(name: str, record: dict[str, Any]) -> str:

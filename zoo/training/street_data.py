@@ -134,7 +134,9 @@ def draw_scene(
     """The arrays of one scene, each as a list of rows."""
     rng = np.random.default_rng([seed, 77])
     hard = float(np.clip(rng.normal(0.5, 0.15), 0, 1)) if difficulty is None else difficulty
-    street = Street(StreetConfig(seed=seed, frames=CLIP_FRAMES, difficulty=hard, split=split))
+    street = Street(
+        StreetConfig(seed=seed, frames=CLIP_FRAMES, difficulty=hard, split=split, zoom=1.0)
+    )
     columns: tuple[list[NDArray[np.generic]], ...] = ([], [], [], [], [], [], [])
     for index in rng.choice(CLIP_FRAMES, frames, replace=False).tolist():
         clean, truth = street.frame(index)

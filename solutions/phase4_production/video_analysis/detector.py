@@ -91,7 +91,7 @@ class DetectorConfig:
     """Thresholds of a detector."""
 
     score_threshold: float = 0.1  # weak boxes still help the tracker (ByteTrack)
-    iou_threshold: float = 0.6
+    iou_threshold: float = 0.5
     max_candidates: int = 500  # before suppression, the best ones
 
 

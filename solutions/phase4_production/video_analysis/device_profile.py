@@ -31,9 +31,9 @@ class ChosenDevice:
 PROFILES: dict[str, DeviceProfile] = {
     profile.name: profile
     for profile in (
-        DeviceProfile("cpu", None, "zoo:street-middle", 1),
+        DeviceProfile("cpu", None, "zoo:street-large", 1),
         DeviceProfile("raspberrypi4", "Raspberry Pi 4", "zoo:street-small", 3),
-        DeviceProfile("jetson", "Jetson", "zoo:street-large", 2),
+        DeviceProfile("jetson", "Jetson", "zoo:street-middle", 2),
     )
 }
 

@@ -89,15 +89,27 @@ def predict(states: BoxStates, elapsed: float = 1.0) -> BoxStates:
     )
 
 
+def surprise(states: BoxStates, measured: Floats) -> Floats:
+    """Squared Mahalanobis distance of every state [n] to every box cx, cy, w, h [m, 4] -> [n, m].
+
+    Over four coordinates; how many standard deviations the box lies from where the state expects
+    it (Wojke et al., arXiv:1703.07402, equation 1).
+    """
+    noise = (POSITION_NOISE * _scale(states.position)) ** 2
+    gap = measured[None] - states.position[:, None]
+    distance: Floats = (gap**2 / (states.pp + noise)[:, None]).sum(axis=2)
+    return distance
+
+
 def correct(states: BoxStates, measured: Floats) -> BoxStates:
     """The states after measuring cx, cy, w, h [n, 4]: K = P H' / (H P H' + R), P = (I - K H) P."""
     noise = (POSITION_NOISE * _scale(states.position)) ** 2
     total = states.pp + noise
     gain, velocity_gain = states.pp / total, states.pv / total
-    surprise = measured - states.position
+    gap = measured - states.position
     return BoxStates(
-        position=states.position + gain * surprise,
-        velocity=states.velocity + velocity_gain * surprise,
+        position=states.position + gain * gap,
+        velocity=states.velocity + velocity_gain * gap,
         pp=states.pp * (1 - gain),
         pv=states.pv * (1 - gain),
         vv=states.vv - velocity_gain * states.pv,

@@ -6,7 +6,7 @@ It knows nothing of files, screens or devices.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +74,7 @@ class VideoPipeline:
         """Analyse one frame uint8 [H, W, 3] BGR, ``seconds`` after the one before."""
         stage = StageClock(self.clock)
         detections = self.detect(frame, stage)
-        tracks = self.track(detections, seconds, stage)
+        tracks = self.track(frame, detections, seconds, stage)
         tracks = self.classify(frame, tracks, stage)
         return FrameResult(detections, tuple(tracks), stage.stages_ms)
 
@@ -89,10 +89,12 @@ class VideoPipeline:
         return detections
 
     def track(
-        self, detections: Detections, seconds: float, stage: StageClock
+        self, frame: NDArray[np.uint8], detections: Detections, seconds: float, stage: StageClock
     ) -> list[TrackedObject]:
         """The objects with identities."""
-        tracks = self.tracker.update(detections, seconds)
+        height, width = frame.shape[:2]
+        tracks = self.tracker.update(detections, seconds, (width, height))
+        tracks = clip_to_frame(tracks, width, height)
         stage.end("track")
         return tracks
 
@@ -104,6 +106,18 @@ class VideoPipeline:
             tracks = self.classifier.classify(frame, tracks, self.tracker.alive())
         stage.end("classify")
         return tracks
+
+
+def clip_to_frame(
+    tracks: list[TrackedObject], width: int, height: int
+) -> list[TrackedObject]:
+    """The tracks with their boxes cut at the frame's edges; those outside are left out.
+
+    A filtered box may run ahead of an object that leaves the picture.
+    """
+    limit = np.array([width, height, width, height], np.float32)
+    clipped = [replace(track, box=np.clip(track.box, 0, limit)) for track in tracks]
+    return [t for t in clipped if t.box[2] > t.box[0] and t.box[3] > t.box[1]]
 
 
 def build_detector(

@@ -19,6 +19,8 @@ from solutions.phase4_production.video_analysis.detections import TrackedObject
 Floats = NDArray[np.float32]
 Image = NDArray[np.uint8]
 
+CONTRADICTIONS = 5
+
 
 class DigitSpot(NamedTuple):
     """A digit's centre and height in a crop, in shares of the crop's size, and how sure."""
@@ -34,6 +36,10 @@ class Reading(NamedTuple):
 
     probabilities: Floats  # [digits, 10]
     weight: float  # 0..1, how much this look counts
+
+    def number(self) -> str:
+        """The likeliest number."""
+        return "".join(map(str, self.probabilities.argmax(axis=1).tolist()))
 
 
 class RouteAnswer(NamedTuple):
@@ -110,13 +116,32 @@ def cut_square(grey: Image, x: float, y: float, side: float, size: int) -> Image
 
 @dataclass
 class RouteVotes:
-    """Votes of one bus: summed log-probabilities for each length of number."""
+    """Votes of one bus: summed log-probabilities for each length of number.
+
+    A bus does not change its number: where ``CONTRADICTIONS`` looks in a row agree with each other
+    and not with the answer, the track has slipped onto another bus, and the old votes are dropped.
+    """
 
     sums: dict[int, Floats] = field(default_factory=dict)  # digits -> [digits, 10]
     weights: dict[int, float] = field(default_factory=dict)
+    against: list[Reading] = field(default_factory=list)  # the latest contradictions
 
     def add(self, reading: Reading) -> None:
         """Count one reading."""
+        number = reading.number()
+        if number == self.answer().number or any(r.number() != number for r in self.against):
+            self.against = []
+        if number != self.answer().number:
+            self.against.append(reading)
+        if len(self.against) >= CONTRADICTIONS:
+            readings, self.against = self.against, []
+            self.sums, self.weights = {}, {}
+            for one in readings:
+                self._count(one)
+        else:
+            self._count(reading)
+
+    def _count(self, reading: Reading) -> None:
         length = len(reading.probabilities)
         logs = np.log(np.clip(reading.probabilities, 1e-4, 1.0)) * np.float32(reading.weight)
         before = self.sums.get(length)
@@ -165,27 +190,23 @@ class RouteReader:
     ) -> list[TrackedObject]:
         """Read the buses whose turn it is; every track gets its number as known by now."""
         self.frame_number += 1
-        for gone in self.votes.keys() - alive:
-            del self.votes[gone]
-            self.last_read.pop(gone, None)
-        for track in self._due(tracks, frame.shape[1], frame.shape[0]):
+        for gone in self.last_read.keys() - alive:
+            del self.last_read[gone]
+            self.votes.pop(gone, None)
+        for track in self._due(tracks):
             self.last_read[track.identity] = self.frame_number
             reading = self.read(frame, track.box)
             if reading is not None:
                 self.votes.setdefault(track.identity, RouteVotes()).add(reading)
         return [self._named(track) for track in tracks]
 
-    def _due(
-        self, tracks: Sequence[TrackedObject], width: int, height: int
-    ) -> list[TrackedObject]:
-        """Buses wholly in the frame that were not read lately, the longest waiting first."""
+    def _due(self, tracks: Sequence[TrackedObject]) -> list[TrackedObject]:
+        """Buses that were not read lately, the longest waiting first."""
         waiting = []
         for track in tracks:
-            x1, y1, x2, y2 = track.box.tolist()
-            whole = x1 > 1 and y1 > 1 and x2 < width - 1 and y2 < height - 1
             last = self.last_read.get(track.identity, -self.config.frames_between)
             rested = self.frame_number - last >= self.config.frames_between
-            if track.label == self.bus_label and whole and rested:
+            if track.label == self.bus_label and rested:
                 waiting.append((last, track.identity, track))
         return [track for _, _, track in sorted(waiting)[: self.config.buses_per_frame]]
 
@@ -205,6 +226,8 @@ class RouteReader:
             return None
         if min(spot.height for spot in spots) * rows < self.config.min_digit_height:
             return None
+        if any(self._cut_off(spot, x1, columns, rows, frame.shape[1]) for spot in spots):
+            return None
         cuts = [
             cut_square(grey, spot.x * columns - 0.5, spot.y * rows - 0.5,
                        self.config.digit_share * spot.height * rows, 20)
@@ -212,6 +235,13 @@ class RouteReader:
         ]
         logits = self.classifier.run(np.stack(cuts)[:, None].astype(np.float32))[0]
         return Reading(softmax(logits), self._weight(spots, rows))
+
+    def _cut_off(
+        self, spot: DigitSpot, left: int, columns: int, rows: int, width: int
+    ) -> bool:
+        """Whether a digit lies so near the side of the frame that another may be beyond it."""
+        x, reach = left + spot.x * columns, spot.height * rows
+        return x < reach or x > width - reach
 
     def _weight(self, spots: Sequence[DigitSpot], rows: int) -> float:
         """How much a look counts: how sure the spotter was, less where digits are small."""

@@ -58,14 +58,9 @@ class RunRecord:
         """Note the time of one stage for one frame."""
         self.stages_ms.setdefault(stage, []).append(spent_ms)
 
-    def routes(self) -> dict[int, str]:
-        """The route number each track ended with."""
-        return {
-            track.identity: track.route
-            for result in self.results
-            for track in result.tracks
-            if track.route
-        }
+    def routes(self) -> list[dict[int, str]]:
+        """The route number that each track was thought to have, frame by frame."""
+        return [{t.identity: t.route for t in result.tracks} for result in self.results]
 
     def note_memory(self) -> None:
         """Take the process's present memory into the peak."""

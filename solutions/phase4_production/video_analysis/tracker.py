@@ -24,6 +24,7 @@ from solutions.phase4_production.video_analysis.kalman_filter import (
     correct,
     initiate,
     predict,
+    surprise,
     to_centre,
     to_corners,
 )
@@ -35,15 +36,17 @@ Indices = NDArray[np.int64]
 class TrackerConfig:
     """Thresholds of the tracker; similarities are IoU, scaled where classes differ."""
 
-    high_score: float = 0.5  # strong detections, matched first
-    low_score: float = 0.1  # weak detections, matched second
-    new_score: float = 0.6  # needed to start a track
-    first_match: float = 0.2
-    second_match: float = 0.4
+    high_score: float = 0.35  # strong detections, matched first
+    low_score: float = 0.25  # weak detections, matched second
+    new_score: float = 0.45  # needed to start a track
+    first_match: float = 0.3
+    second_match: float = 0.5
     tentative_match: float = 0.3
-    other_class: float = 0.7  # similarity factor where the classes differ
+    other_class: float = 0.5  # similarity factor where the classes differ
+    gate: float = 30.0  # greatest squared Mahalanobis distance of a match
     confirm_hits: int = 3
     lost_seconds: float = 1.0  # how long a hidden object is remembered
+    left_seconds: float = 0.15  # the same for one that was about to leave the picture
     duplicate_iou: float = 0.7  # a new track may not overlap a matched detection by more
 
     def __post_init__(self) -> None:
@@ -101,8 +104,17 @@ class ByteTracker:
         nothing = Detections.empty()
         self.tracks = TrackTable.start(nothing.boxes, nothing.scores, nothing.labels, classes)
 
-    def update(self, detections: Detections, seconds: float = 1 / 30) -> list[TrackedObject]:
-        """The confirmed tracks seen in this frame, ``seconds`` after the last one."""
+    def update(
+        self,
+        detections: Detections,
+        seconds: float = 1 / 30,
+        size: tuple[int, int] | None = None,
+    ) -> list[TrackedObject]:
+        """The confirmed tracks seen in this frame, ``seconds`` (> 0) after the last one.
+
+        With the frame's ``size`` (width, height), a track that is missed at the edge is taken to
+        have left and soon forgotten, so that the next object to leave there is not mistaken for it.
+        """
         config, tracks = self.config, self.tracks
         tracks.states = predict(tracks.states, 30.0 * seconds)
         tracks.missed += seconds
@@ -128,17 +140,20 @@ class ByteTracker:
             [strong[first.columns], weak[second.columns], unclaimed[third.columns]]
         )
         self._take(rows, detections, found)
-        self._forget(tentative[third.free_rows])
+        self._forget(tentative[third.free_rows], size)
         self._start(detections, unclaimed[third.free_columns], found)
         return self._seen()
 
     def _similarity(self, detections: Detections) -> NDArray[np.float32]:
-        """IoU of the expected boxes with the detections, less where the class is another."""
+        """IoU of the expected boxes with the detections; less where the class is another, none
+        where the box lies too far from what the motion lets expect."""
         similarity = iou_matrix(to_corners(self.tracks.states.position), detections.boxes)
         if similarity.size:
             labels = self.tracks.votes.argmax(axis=1)
             different = labels[:, None] != detections.labels
             similarity[different] *= self.config.other_class
+            distance = surprise(self.tracks.states, to_centre(detections.boxes))
+            similarity[distance > self.config.gate] = 0.0
         return similarity
 
     def _take(self, rows: Indices, detections: Detections, found: Indices) -> None:
@@ -160,12 +175,23 @@ class ByteTracker:
         self.tracks.identity[rows] = self.last_identity + 1 + np.arange(len(rows))
         self.last_identity += len(rows)
 
-    def _forget(self, missed_tentative: Indices) -> None:
+    def _forget(self, missed_tentative: Indices, size: tuple[int, int] | None) -> None:
         """Drop tentative tracks that were missed and tracks lost for too long."""
-        keep = self.tracks.missed <= self.config.lost_seconds
+        patience = np.full(len(self.tracks), self.config.lost_seconds)
+        if size is not None:
+            patience[self._at_edge(*size)] = self.config.left_seconds
+        keep = self.tracks.missed <= patience
         keep[missed_tentative] = False
         if not keep.all():
             self.tracks = self.tracks.select(keep)
+
+    def _at_edge(self, width: int, height: int) -> NDArray[np.bool_]:
+        """Which tracks touch the edge of the picture."""
+        boxes = to_corners(self.tracks.states.position)
+        low, high = boxes[:, :2], boxes[:, 2:]
+        outside = np.concatenate([low <= 2, high >= np.array([width, height]) - 2], axis=1)
+        touching: NDArray[np.bool_] = np.any(outside, axis=1)
+        return touching
 
     def _start(self, detections: Detections, unclaimed: Indices, matched: Indices) -> None:
         """Start tentative tracks from strong detections that nobody expected."""
