@@ -46,7 +46,7 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(STAMPS)%: $(SETUP) | $(BIN)/python
-	@echo "==> installing .[$*] into $(VENV) (torch, where needed, takes minutes)"
+	@echo "==> installing .[$*] into $(VENV)$(if $(filter demo edge bench,$*),, (torch: some gigabytes, minutes))"
 	@$(PIP) --editable '.[$*]'
 	@$(PIP) --no-deps --requirement requirements-nodeps.txt
 	@touch $@
