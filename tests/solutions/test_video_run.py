@@ -123,7 +123,9 @@ def test_a_fault_of_the_encoder_is_told(
 
 
 def test_interruption_notes_the_first_signal_and_lets_the_second_through() -> None:
-    before = signal.getsignal(signal.SIGINT)
+    inherited = signal.getsignal(signal.SIGINT)  # a background job may have it ignored
+    before = signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
     with interruption() as stop:
         assert not stop and stop.exit_code == 0
         signal.raise_signal(signal.SIGINT)
@@ -131,6 +133,7 @@ def test_interruption_notes_the_first_signal_and_lets_the_second_through() -> No
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+    signal.signal(signal.SIGINT, inherited)
 
 
 @pytest.mark.parametrize("frames", [1, 6, 12, 13, 500, 5000])
