@@ -20,6 +20,7 @@ Floats = NDArray[np.float32]
 Image = NDArray[np.uint8]
 
 CONTRADICTIONS = 5
+CONTRADICTION_SHARE = 0.5  # of the weight of all looks so far
 
 
 class DigitSpot(NamedTuple):
@@ -119,7 +120,8 @@ class RouteVotes:
     """Votes of one bus: summed log-probabilities for each length of number.
 
     A bus does not change its number: where ``CONTRADICTIONS`` looks in a row agree with each other
-    and not with the answer, the track has slipped onto another bus, and the old votes are dropped.
+    and not with the answer, and weigh enough against all looks so far, the track has slipped onto
+    another bus, and the old votes are dropped.
     """
 
     sums: dict[int, Floats] = field(default_factory=dict)  # digits -> [digits, 10]
@@ -133,7 +135,9 @@ class RouteVotes:
             self.against = []
         if number != self.answer().number:
             self.against.append(reading)
-        if len(self.against) >= CONTRADICTIONS:
+        evidence = sum(one.weight for one in self.against)
+        enough = evidence >= CONTRADICTION_SHARE * sum(self.weights.values())
+        if len(self.against) >= CONTRADICTIONS and enough:
             readings, self.against = self.against, []
             self.sums, self.weights = {}, {}
             for one in readings:
