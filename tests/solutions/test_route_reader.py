@@ -177,9 +177,9 @@ def test_a_run_of_contradictions_drops_the_old_votes() -> None:
     votes = RouteVotes()
     for _ in range(CONTRADICTIONS + 3):
         votes.add(Reading(one_hot("337", 0.9), 1.0))
-    for _ in range(CONTRADICTIONS + 1):
+    for _ in range(CONTRADICTIONS + 3):
         votes.add(Reading(one_hot("22", 0.9), 1.0))
-    assert votes.answer() == ("22", pytest.approx(votes.answer().confidence))
+    assert votes.answer().number == "22"
     assert votes.sums.keys() == {2}  # the old votes are gone
 
 
