@@ -1,181 +1,21 @@
-"""From pixels to tensors and back: preprocessing, a runtime, postprocessing.
+"""From a file to a prediction: where a reader of phase 1 starts.
 
-The problem: a network wants one fixed size, layout, colour order and range; a camera delivers
-another. Each function here is one step of that translation. None of them imports a framework
-heavier than ONNX Runtime.
+Pixels become a network's input (``preprocessing``), a runtime runs the network (``onnx_model``),
+its numbers become words (``postprocessing``). None of them imports a framework heavier than ONNX
+Runtime.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from solutions.phase1_basics.onnx_model import OnnxModel, TensorSpec
+from solutions.phase1_basics.postprocessing import Ranked, softmax, top_k
+from solutions.phase1_basics.preprocessing import (
+    Letterboxed,
+    LetterboxTransform,
+    letterbox,
+    normalise,
+    to_nchw,
+)
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-from zoo.errors import InferenceError
-
-Image = NDArray[np.uint8]
-Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class LetterboxTransform:
-    """How an image was placed in a network's input: scaled, then moved by the padding."""
-
-    scale_x: float  # network pixels per image pixel
-    scale_y: float
-    left: float  # padding before the image, network pixels
-    top: float
-    width: int  # of the source image, pixels
-    height: int
-
-    def to_network(self, boxes: Floats) -> Floats:
-        """Boxes xyxy [n, 4] in image pixels, in network pixels."""
-        scale = np.array([self.scale_x, self.scale_y] * 2, np.float32)
-        return boxes * scale + np.array([self.left, self.top] * 2, np.float32)
-
-    def to_image(self, boxes: Floats) -> Floats:
-        """Boxes xyxy [n, 4] in network pixels, in image pixels, clipped to the image."""
-        scale = np.array([1 / self.scale_x, 1 / self.scale_y] * 2, np.float32)
-        moved = (boxes - np.array([self.left, self.top] * 2, np.float32)) * scale
-        limit = np.array([self.width, self.height] * 2, np.float32)
-        clipped: Floats = np.clip(moved, 0.0, limit)
-        return clipped
-
-
-class Letterboxed(NamedTuple):
-    """An image in a network's input size, and the way back."""
-
-    image: Image  # uint8 [h, w, C]
-    transform: LetterboxTransform
-
-
-def letterbox(
-    image: Image,
-    width: int,
-    height: int,
-    position: Literal["topleft", "center"] = "topleft",
-    pad: int = 114,
-) -> Letterboxed:
-    """Scale an image uint8 [H, W, C] to fit into ``height`` x ``width``, keeping its shape.
-
-    The rest is filled with ``pad``: after the image (``topleft``) or equally around it
-    (``center``). Bilinear interpolation, as detectors are trained with.
-
-    Raises InferenceError for an empty image.
-    """
-    rows, columns = image.shape[:2]
-    if rows == 0 or columns == 0:
-        raise InferenceError(f"image of {columns}x{rows} pixels: nothing to analyse")
-    scale = min(width / columns, height / rows)
-    inner = (max(1, round(columns * scale)), max(1, round(rows * scale)))
-    canvas = np.full((height, width, *image.shape[2:]), pad, np.uint8)
-    left = top = 0
-    if position == "center":
-        left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
-    target = canvas[top : top + inner[1], left : left + inner[0]]
-    resized = cv2.resize(image, inner, interpolation=cv2.INTER_LINEAR)
-    target[...] = resized.reshape(target.shape)
-    transform = LetterboxTransform(
-        inner[0] / columns, inner[1] / rows, float(left), float(top), columns, rows
-    )
-    return Letterboxed(canvas, transform)
-
-
-def normalise(
-    pixels: NDArray[Any], mean: Sequence[float], std: Sequence[float], top: float = 255.0
-) -> Floats:
-    """``(pixels / 255 * top - mean) / std`` by channel: [..., C] in 0..255 -> float32 [..., C].
-
-    ``top`` is what a white pixel becomes before the mean is taken off: 1.0 for networks that
-    were trained on 0..1, 255.0 for those that take bytes as they are.
-    """
-    scale = np.float32(top / 255.0) / np.asarray(std, np.float32)
-    offset = np.asarray(mean, np.float32) / np.asarray(std, np.float32)
-    result = pixels.astype(np.float32)
-    if not (np.all(scale == 1) and np.all(offset == 0)):
-        result = (result * scale - offset).astype(np.float32)
-    return result
-
-
-def to_nchw(pixels: NDArray[Any]) -> Floats:
-    """One image [H, W, C] as a contiguous float32 batch [1, C, H, W]."""
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], dtype=np.float32)
-
-
-def softmax(logits: Floats, axis: int = -1) -> Floats:
-    """exp(x) / sum(exp(x)) along an axis, shifted by the maximum so that nothing overflows."""
-    shifted = np.exp(logits - logits.max(axis=axis, keepdims=True))
-    result: Floats = shifted / shifted.sum(axis=axis, keepdims=True)
-    return result
-
-
-class Ranked(NamedTuple):
-    """One class of a classification."""
-
-    label: str
-    score: float
-
-
-def top_k(scores: Floats, labels: Sequence[str], k: int = 5) -> list[Ranked]:
-    """The k best of scores [n], best first; equal scores in the order of the labels.
-
-    Raises InferenceError where there are fewer labels than scores.
-    """
-    if len(labels) < len(scores):
-        raise InferenceError(f"{len(labels)} labels for {len(scores)} classes: add the missing")
-    order = np.argsort(-scores, kind="stable")[:k]
-    return [Ranked(labels[i], float(scores[i])) for i in order]
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """Name, shape (None: any size) and dtype of a network's input or output."""
-
-    name: str
-    shape: tuple[int | None, ...]
-    dtype: str
-
-
-class OnnxModel:
-    """An ONNX file in ONNX Runtime, set up for a small network on a shared machine.
-
-    One thread by default, since small networks lose more by handing work over than they gain;
-    threads that wait do not spin, since a spinning thread takes a core from its neighbours.
-
-    Raises InferenceError where the file is missing or not a model that the runtime accepts.
-    """
-
-    def __init__(self, path: Path, threads: int = 1) -> None:
-        import onnxruntime as ort
-
-        if not path.is_file():
-            raise InferenceError(f"model {path}: no such file")
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
-        try:
-            self._session = ort.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # the runtime raises classes of its own, none of them public
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InferenceError(f"model {path} is not a usable ONNX file: {reason}") from error
-        self.inputs = [_spec(node) for node in self._session.get_inputs()]
-        self.outputs = [_spec(node) for node in self._session.get_outputs()]
-        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
-        self._names = [spec.name for spec in self.outputs]
-
-    def run(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
-        """All outputs for one batch of the first input."""
-        outputs: list[NDArray[Any]] = self._session.run(self._names, {self.inputs[0].name: batch})
-        return outputs
-
-
-def _spec(node: Any) -> TensorSpec:
-    shape = tuple(size if isinstance(size, int) else None for size in node.shape)
-    return TensorSpec(node.name, shape, node.type.removeprefix("tensor(").removesuffix(")"))
+__all__ = [
+    "LetterboxTransform", "Letterboxed", "OnnxModel", "Ranked", "TensorSpec", "letterbox",
+    "normalise", "softmax", "to_nchw", "top_k",
+]

@@ -7,7 +7,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from solutions.phase1_basics.model_loader import LetterboxTransform
+from solutions.phase1_basics.preprocessing import LetterboxTransform
 from solutions.phase4_production.video_analysis.detections import Detections
 from solutions.phase4_production.video_analysis.detector import PreparedFrame
 from solutions.phase4_production.video_analysis.model_pipeline import VideoPipeline

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from solutions.phase1_basics.model_loader import OnnxModel
+from solutions.phase1_basics.onnx_model import OnnxModel
 from solutions.phase4_production.video_analysis.detector import (
     DetectorConfig,
     YoloxDetector,

@@ -158,7 +158,7 @@ def test_held_out_glyphs_are_named() -> None:
     """The shipped classifier on digits that it never saw, drawn large and plain."""
     import cv2
 
-    from solutions.phase1_basics.model_loader import OnnxModel
+    from solutions.phase1_basics.onnx_model import OnnxModel
     from zoo import registry
 
     images, labels = digits.glyphs("test")

@@ -6,7 +6,7 @@ import torch
 from torchvision.ops import box_iou as box_iou_of_pairs
 from torchvision.ops import complete_box_iou_loss
 
-from solutions.phase1_basics.model_loader import letterbox as inference_letterbox
+from solutions.phase1_basics.preprocessing import letterbox as inference_letterbox
 from zoo import digits
 from zoo.street import Street, StreetConfig
 from zoo.training import street_data

@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from solutions.phase1_basics.model_loader import (
+from solutions.phase1_basics.onnx_model import OnnxModel
+from solutions.phase1_basics.preprocessing import (
     LetterboxTransform,
-    OnnxModel,
     letterbox,
     normalise,
     to_nchw,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from solutions.phase1_basics.model_loader import OnnxModel
+from solutions.phase1_basics.onnx_model import OnnxModel
 from solutions.phase4_production.video_analysis.detections import Detections, TrackedObject
 from solutions.phase4_production.video_analysis.detector import (
     DetectionStage,

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from solutions.phase1_basics.model_loader import OnnxModel, softmax
+from solutions.phase1_basics.onnx_model import OnnxModel
+from solutions.phase1_basics.postprocessing import softmax
 from solutions.phase4_production.video_analysis.detections import TrackedObject
 
 Floats = NDArray[np.float32]

@@ -1,0 +1,36 @@
+"""From a network's numbers to words."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.errors import InferenceError
+
+Floats = NDArray[np.float32]
+
+
+def softmax(logits: Floats, axis: int = -1) -> Floats:
+    """exp(x) / sum(exp(x)) along an axis, shifted by the maximum so that nothing overflows."""
+    shifted = np.exp(logits - logits.max(axis=axis, keepdims=True))
+    result: Floats = shifted / shifted.sum(axis=axis, keepdims=True)
+    return result
+
+
+class Ranked(NamedTuple):
+    """One class of a classification."""
+
+    label: str
+    score: float
+
+
+def top_k(scores: Floats, labels: Sequence[str], k: int = 5) -> list[Ranked]:
+    """The k best of scores [n], best first; equal scores in the order of the labels.
+
+    Raises InferenceError where there are fewer labels than scores.
+    """
+    if len(labels) < len(scores):
+        raise InferenceError(f"{len(labels)} labels for {len(scores)} classes: add the missing")
+    order = np.argsort(-scores, kind="stable")[:k]
+    return [Ranked(labels[i], float(scores[i])) for i in order]

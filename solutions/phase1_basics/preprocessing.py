@@ -1,0 +1,103 @@
+"""From a camera's pixels to a network's input.
+
+The problem: a network wants one fixed size, layout, colour order and range; a camera delivers
+another. Each function here is one step of that translation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.errors import InferenceError
+
+Image = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LetterboxTransform:
+    """How an image was placed in a network's input: scaled, then moved by the padding."""
+
+    scale_x: float  # network pixels per image pixel
+    scale_y: float
+    left: float  # padding before the image, network pixels
+    top: float
+    width: int  # of the source image, pixels
+    height: int
+
+    def to_network(self, boxes: Floats) -> Floats:
+        """Boxes xyxy [n, 4] in image pixels, in network pixels."""
+        scale = np.array([self.scale_x, self.scale_y] * 2, np.float32)
+        return boxes * scale + np.array([self.left, self.top] * 2, np.float32)
+
+    def to_image(self, boxes: Floats) -> Floats:
+        """Boxes xyxy [n, 4] in network pixels, in image pixels, clipped to the image."""
+        scale = np.array([1 / self.scale_x, 1 / self.scale_y] * 2, np.float32)
+        moved = (boxes - np.array([self.left, self.top] * 2, np.float32)) * scale
+        limit = np.array([self.width, self.height] * 2, np.float32)
+        clipped: Floats = np.clip(moved, 0.0, limit)
+        return clipped
+
+
+class Letterboxed(NamedTuple):
+    """An image in a network's input size, and the way back."""
+
+    image: Image  # uint8 [h, w, C]
+    transform: LetterboxTransform
+
+
+def letterbox(
+    image: Image,
+    width: int,
+    height: int,
+    position: Literal["topleft", "center"] = "topleft",
+    pad: int = 114,
+) -> Letterboxed:
+    """Scale an image uint8 [H, W, C] to fit into ``height`` x ``width``, keeping its shape.
+
+    The rest is filled with ``pad``: after the image (``topleft``) or equally around it
+    (``center``). Bilinear interpolation, as detectors are trained with.
+
+    Raises InferenceError for an empty image.
+    """
+    rows, columns = image.shape[:2]
+    if rows == 0 or columns == 0:
+        raise InferenceError(f"image of {columns}x{rows} pixels: nothing to analyse")
+    scale = min(width / columns, height / rows)
+    inner = (max(1, round(columns * scale)), max(1, round(rows * scale)))
+    canvas = np.full((height, width, *image.shape[2:]), pad, np.uint8)
+    left = top = 0
+    if position == "center":
+        left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
+    target = canvas[top : top + inner[1], left : left + inner[0]]
+    resized = cv2.resize(image, inner, interpolation=cv2.INTER_LINEAR)
+    target[...] = resized.reshape(target.shape)
+    transform = LetterboxTransform(
+        inner[0] / columns, inner[1] / rows, float(left), float(top), columns, rows
+    )
+    return Letterboxed(canvas, transform)
+
+
+def normalise(
+    pixels: NDArray[Any], mean: Sequence[float], std: Sequence[float], top: float = 255.0
+) -> Floats:
+    """``(pixels / 255 * top - mean) / std`` by channel: [..., C] in 0..255 -> float32 [..., C].
+
+    ``top`` is what a white pixel becomes before the mean is taken off: 1.0 for networks that
+    were trained on 0..1, 255.0 for those that take bytes as they are.
+    """
+    scale = np.float32(top / 255.0) / np.asarray(std, np.float32)
+    offset = np.asarray(mean, np.float32) / np.asarray(std, np.float32)
+    result = pixels.astype(np.float32)
+    if not (np.all(scale == 1) and np.all(offset == 0)):
+        result = (result * scale - offset).astype(np.float32)
+    return result
+
+
+def to_nchw(pixels: NDArray[Any]) -> Floats:
+    """One image [H, W, C] as a contiguous float32 batch [1, C, H, W]."""
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], dtype=np.float32)
