@@ -1,6 +1,6 @@
 """An ONNX file in ONNX Runtime, which is all that an edge device needs to load."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from zoo.errors import InferenceError
+
+Provider = str | tuple[str, dict[str, Any]]  # of ONNX Runtime, with its options
+CPU: tuple[Provider, ...] = ("CPUExecutionProvider",)
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,14 @@ class OnnxModel:
 
     One thread by default, since small networks lose more by handing work over than they gain;
     threads that wait do not spin, since a spinning thread takes a core from its neighbours.
+    ``providers`` are tried in their order; what none of them can run falls to the next.
 
     Raises InferenceError where the file is missing or not a model that the runtime accepts.
     """
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    def __init__(
+        self, path: Path, threads: int = 1, providers: Sequence[Provider] = CPU
+    ) -> None:
         import onnxruntime as ort
 
         if not path.is_file():
@@ -39,9 +45,7 @@ class OnnxModel:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
-            self._session = ort.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = ort.InferenceSession(str(path), options, providers=list(providers))
         except Exception as error:  # the runtime raises classes of its own, none of them public
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InferenceError(f"model {path} is not a usable ONNX file: {reason}") from error

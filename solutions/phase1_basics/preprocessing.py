@@ -64,22 +64,40 @@ def letterbox(
 
     Raises InferenceError for an empty image.
     """
-    rows, columns = image.shape[:2]
-    if rows == 0 or columns == 0:
-        raise InferenceError(f"image of {columns}x{rows} pixels: nothing to analyse")
+    rows, columns = _size(image)
     scale = min(width / columns, height / rows)
     inner = (max(1, round(columns * scale)), max(1, round(rows * scale)))
-    canvas = np.full((height, width, *image.shape[2:]), pad, np.uint8)
     left = top = 0
     if position == "center":
         left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
-    target = canvas[top : top + inner[1], left : left + inner[0]]
-    resized = cv2.resize(image, inner, interpolation=cv2.INTER_LINEAR)
-    target[...] = resized.reshape(target.shape)
+    canvas = cv2.copyMakeBorder(
+        cv2.resize(image, inner, interpolation=cv2.INTER_LINEAR),
+        top, height - inner[1] - top, left, width - inner[0] - left,
+        cv2.BORDER_CONSTANT, value=(pad,) * 4,
+    ).reshape(height, width, *image.shape[2:])
     transform = LetterboxTransform(
         inner[0] / columns, inner[1] / rows, float(left), float(top), columns, rows
     )
-    return Letterboxed(canvas, transform)
+    return Letterboxed(np.asarray(canvas, np.uint8), transform)
+
+
+def stretch(image: Image, width: int, height: int) -> Letterboxed:
+    """Scale an image uint8 [H, W, C] to exactly ``height`` x ``width``, whatever its shape was.
+
+    Raises InferenceError for an empty image.
+    """
+    rows, columns = _size(image)
+    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    transform = LetterboxTransform(width / columns, height / rows, 0.0, 0.0, columns, rows)
+    return Letterboxed(np.asarray(resized, np.uint8).reshape(height, width, *image.shape[2:]),
+                       transform)
+
+
+def _size(image: Image) -> tuple[int, int]:
+    rows, columns = image.shape[:2]
+    if rows == 0 or columns == 0:
+        raise InferenceError(f"image of {columns}x{rows} pixels: nothing to analyse")
+    return rows, columns
 
 
 def normalise(

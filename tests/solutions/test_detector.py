@@ -6,13 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from solutions.phase1_basics.onnx_model import OnnxModel
-from solutions.phase4_production.video_analysis.detector import (
-    DetectorConfig,
-    YoloxDetector,
-    decode_yolox,
-    grid_cells,
-)
+from solutions.phase4_production.video_analysis.box_decoders import decode_yolox, grid_cells
+from solutions.phase4_production.video_analysis.detector import DetectorConfig
 from solutions.phase4_production.video_analysis.model_pipeline import build_detector, build_pipeline
 from zoo import registry
 from zoo.errors import InferenceError
@@ -84,16 +79,6 @@ def test_detections_move_with_the_image() -> None:
     assert len(plain) >= 4
     for box in plain:
         assert np.abs(large - box).max(axis=1).min() < 6.0, (box, large)
-
-
-def test_a_detector_that_does_not_fit_its_layout_is_refused() -> None:
-    entry = registry.find("zoo:street-small")
-    model = OnnxModel(registry.fetch(entry))
-    assert entry.input is not None
-    with pytest.raises(InferenceError, match=r"\(1, 1260, 10\) does not fit the yolox layout"):
-        YoloxDetector(model, entry.input, (4, 8), entry.labels)
-    with pytest.raises(InferenceError, match="4 labels"):
-        YoloxDetector(model, entry.input, entry.strides, entry.labels[:4])
 
 
 @pytest.mark.parametrize("name", ["zoo:digits", "people-video", "nothing"])

@@ -13,8 +13,7 @@ from moving_square import square_pipeline, write_square
 from solutions.phase4_production.video_analysis import edge_inference
 from solutions.phase4_production.video_analysis.annotation import Annotator
 from solutions.phase4_production.video_analysis.detections import TrackedObject
-from solutions.phase4_production.video_analysis.device_profile import PROFILES, choose_device
-from zoo.errors import InferenceError
+from solutions.phase4_production.video_analysis.device_profile import PROFILES
 from zoo.terminal import run_command
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +25,8 @@ def edge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Runs the command in this process, with a detector of bright spots."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        edge_inference, "load_pipeline", lambda detector, threads, reader: square_pipeline()
+        edge_inference, "load_pipeline",
+        lambda options, device, reader: edge_inference.Loaded(square_pipeline(), ()),
     )
 
     def run(*words: object) -> int:
@@ -36,11 +36,11 @@ def edge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     return run
 
 
-def test_a_run_leaves_four_files(edge, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_leaves_five_files(edge, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     video = write_square(tmp_path / "a.mp4", 40)
     assert edge("--video", video, "--output", tmp_path / "new" / "out") == 0
     out = tmp_path / "new" / "out"
-    names = {"annotated.mp4", "tracks.txt", "metrics.json", "report.html"}
+    names = {"annotated.mp4", "tracks.txt", "events.jsonl", "metrics.json", "report.html"}
     assert {p.name for p in out.iterdir()} == names
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["frames"] == metrics["analysed"] == 40 and metrics["partial"] is False
@@ -55,7 +55,8 @@ def test_options_limit_frames_and_leave_the_video_out(edge, tmp_path: Path) -> N
     video = write_square(tmp_path / "a.mp4", 40)
     assert edge("--video", video, "--frames", 9, "--output", "out") == 0
     assert edge("--video", video, "--frames", 9, "--no-annotate", "--output", "out") == 0
-    assert {p.name for p in Path("out").iterdir()} == {"tracks.txt", "metrics.json", "report.html"}
+    left = {"tracks.txt", "events.jsonl", "metrics.json", "report.html"}
+    assert {p.name for p in Path("out").iterdir()} == left
     assert json.loads(Path("out/metrics.json").read_text())["analysed"] == 9
 
 
@@ -65,16 +66,12 @@ def test_a_device_that_is_not_here_is_said_and_labelled(
     video = write_square(tmp_path / "a.mp4", 10)
     assert edge("--video", video, "--device", "jetson") == 0
     notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note:")]
-    assert len(notes) == 1 and "no Jetson: its profile runs on the CPU" in notes[0]
-    assert json.loads(Path("out/edge/metrics.json").read_text())["device"] == "jetson (on a CPU)"
-    assert "its profile runs on the CPU" in Path("out/edge/report.html").read_text()
-
-
-def test_a_device_that_is_here_is_believed(tmp_path: Path) -> None:
-    board = tmp_path / "model"
-    board.write_bytes(b"NVIDIA Jetson Orin Nano Developer Kit\0")
-    assert choose_device("jetson", board).native
-    assert not choose_device("raspberrypi4", board).native
+    assert len(notes) == 2 and "no Orin: only its profile is used" in notes[0]
+    assert "no CUDA GPU here" in notes[1]
+    metrics = json.loads(Path("out/edge/metrics.json").read_text())
+    assert metrics["device"] == "jetson (on another machine)"
+    report = Path("out/edge/report.html").read_text()
+    assert "only its profile is used" in report and "jetson (on another machine)" in report
 
 
 BAD = {
@@ -121,6 +118,12 @@ MISTAKES = {
     "unknown device": (["--device", "toaster"], "toaster"),
     "zero frames": (["--frames", "0"], "--frames"),
     "truth missing": (["--video", "a.mp4", "--truth", "no.json"], "ground truth no.json"),
+    "line without an end": (["--video", "a.mp4", "--line", "1,2,3"], "--line 1,2,3"),
+    "line of a point": (["--video", "a.mp4", "--line", "5,5,5,5"], "two different points"),
+    "zone without area": (["--video", "a.mp4", "--zone", "1,1,9,1"], "has no area"),
+    "zone of words": (["--video", "a.mp4", "--zone", "door=a,b,c,d"], "--zone a,b,c,d"),
+    "colours": (["--mean", "1,2"], "one number or three"),
+    "size": (["--input-size", "640"], "WIDTHxHEIGHT"),
     "output is a file": (["--video", "a.mp4", "--output", "a.mp4"], "cannot write there"),
     "output is the input": (["--video", "annotated.mp4", "--output", "."], "would overwrite"),
 }
@@ -192,8 +195,3 @@ def test_annotation_draws_only_near_its_objects() -> None:
     assert not changed[170:].any()
 
 
-def test_a_detector_name_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
-    video = write_square(tmp_path / "a.mp4", 5)
-    reader = edge_inference.VideoReader(video)
-    with pytest.raises(InferenceError, match="zoo:street-small"):
-        edge_inference.load_pipeline("zoo:street-smal", 1, reader)

@@ -1,12 +1,14 @@
 """The report's parts, where a short demo does not reach: nothing to show, and very much of it."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from solutions.phase4_production.video_analysis import report, report_plots
+from solutions.phase4_production.video_analysis.census import Route
 from solutions.phase4_production.video_analysis.detections import Detections, TrackedObject
 from solutions.phase4_production.video_analysis.device_profile import choose_device
 from solutions.phase4_production.video_analysis.model_pipeline import FrameResult
@@ -26,8 +28,8 @@ def settings(name: str = "a.mp4") -> RunSettings:
 
 def page_of(record: RunRecord, path: Path, name: str = "a.mp4") -> str:
     """The report's text."""
-    for index, time in zip(record.indices, record.times, strict=True):
-        record.samples.offer(index, time, 0, IMAGE)
+    for index in record.indices:
+        record.samples.offer(index, index / 30, 0, IMAGE)
     metrics = metrics_of(record, "cpu", "onnxruntime", "d", None)
     report.write_report(record, metrics, None, settings(name), path)
     return path.read_text()
@@ -75,7 +77,7 @@ def test_the_page_asks_for_nothing_from_outside(tmp_path: Path) -> None:
 def test_the_same_run_gives_the_same_plots() -> None:
     record = record_of(60)
     first, second = (
-        report_plots.latency_timeline(record.times, record.latency_ms, 33.3) for _ in range(2)
+        report_plots.latency_timeline(record.timeline, record.latency_ms, 33.3) for _ in range(2)
     )
     assert first == second
 
@@ -85,7 +87,19 @@ def test_the_same_run_gives_the_same_plots() -> None:
     (20.0, "Slower than real time"),
 ])
 def test_the_verdict_compares_with_the_video(fps: float, words: str) -> None:
-    assert report.verdict({"analysed": 9, "fps": fps}, 30.0) == words
+    assert report.verdict({"analysed": 9, "fps": fps, "dropped": 0}, settings()) == words
+
+
+def test_in_real_time_the_page_speaks_of_drops(tmp_path: Path) -> None:
+    live = replace(settings(), realtime=True)
+    record = record_of(20)
+    record.frames, record.drops["overtaken by a newer frame"] = 25, 5
+    metrics = metrics_of(record, "cpu", "onnxruntime", "d", None)
+    assert report.verdict(metrics, live) == "In real time, some frames dropped"
+    report.write_report(record, metrics, None, live, tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text()
+    assert "5 of 25 frames dropped" in text and "5 overtaken by a newer frame" in text
+    assert "20.0%" in text
 
 
 @pytest.mark.parametrize("count", [1, 799, 800, 801, 5003])
@@ -102,4 +116,4 @@ def test_routes_and_lives_are_taken_from_the_end_of_each_track() -> None:
     found = {s.label: s for s in report.seen(record, LABELS)}
     assert found["class2"].tracks == 1
     assert found["class2"].longest == pytest.approx((63 - 4) / 30)
-    assert report.routes(record) == [report.Route(3, "7", 0.9, pytest.approx(59 / 30))]
+    assert record.census.routes() == [Route(3, "7", 0.9, pytest.approx(59 / 30))]

@@ -9,18 +9,18 @@ import pytest
 from solutions.phase4_production.video_analysis.accuracy import score_run
 from solutions.phase4_production.video_analysis.detections import Detections, TrackedObject
 from solutions.phase4_production.video_analysis.model_pipeline import FrameResult
+from solutions.phase4_production.video_analysis.result_files import TrackFile
 from solutions.phase4_production.video_analysis.run_record import (
     RunRecord,
     metrics_of,
     percentiles,
     write_metrics,
-    write_tracks,
 )
 from zoo.errors import InferenceError
 from zoo.street.truth import CLASSES, FrameTruth, TrueObject
 
-KEYS = ["frames", "analysed", "dropped", "fps", "latency_ms", "stages_ms", "peak_rss_mb",
-        "partial", "device", "runtime", "detector"]
+KEYS = ["frames", "analysed", "dropped", "drops", "fps", "latency_ms", "stages_ms",
+        "first_result_s", "peak_rss_mb", "partial", "device", "runtime", "detector"]
 SCORES = ["map50", "map", "mota", "idf1", "hota", "route_accuracy"]
 BUS = CLASSES.index("bus")
 
@@ -67,7 +67,10 @@ def test_a_score_that_does_not_exist_is_null(tmp_path: Path) -> None:
 
 def test_tracks_are_written_as_motchallenge(tmp_path: Path) -> None:
     record = record_of([result([]), result([[10, 20, 40, 80], [1.5, 2, 3, 4]])])
-    write_tracks(record, tmp_path / "tracks.txt")
+    file = TrackFile(tmp_path / "tracks.txt")
+    for index, one in zip(record.indices, record.results, strict=True):
+        file.add(index, one)
+    file.close()
     rows = np.loadtxt(tmp_path / "tracks.txt", delimiter=",")
     assert rows.tolist() == [
         [2, 1, 10, 20, 30, 60, 0.9, BUS + 1, -1], [2, 2, 1.5, 2, 1.5, 2, 0.9, BUS + 1, -1]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solutions.phase4_production.video_analysis.detections import TrackedObject
+from solutions.phase4_production.video_analysis.geometry import Line, Zone
 
 Image = NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -20,6 +21,7 @@ PALETTE: tuple[Colour, ...] = (
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 TRAIL = 24  # frames
 DARK: Colour = (24, 22, 20)
+WATCHED: Colour = (240, 240, 240)
 
 
 def colour_of(label: int) -> Colour:
@@ -30,19 +32,34 @@ def colour_of(label: int) -> Colour:
 class Annotator:
     """Draws onto frames in place; remembers where each track came from."""
 
-    def __init__(self, labels: Sequence[str]) -> None:
-        self.labels = labels
+    def __init__(
+        self, labels: Sequence[str], lines: Sequence[Line] = (), zones: Sequence[Zone] = ()
+    ) -> None:
+        self.labels, self.lines, self.zones = labels, lines, zones
         self.trails: dict[int, deque[tuple[int, int]]] = {}
 
     def draw(self, image: Image, tracks: Sequence[TrackedObject], caption: str) -> Image:
         """The frame uint8 [H, W, 3] with its tracks and a caption at the top left."""
         scale = max(0.32, image.shape[0] / 1000)
+        self._places(image, scale)
         for track in sorted(tracks, key=lambda t: float(t.box[3])):
             self._trail(image, track)
             self._box(image, track, scale)
         self._forget({track.identity for track in tracks})
         _text(image, caption, 6, int(30 * scale) + 4, scale * 1.1, (255, 255, 255), DARK)
         return image
+
+    def _places(self, image: Image, scale: float) -> None:
+        """The lines and zones that are watched, with their names."""
+        for zone in self.zones:
+            outline = np.round(zone.corners).astype(np.int32)[:, None]
+            cv2.polylines(image, [outline], True, WATCHED, 1, cv2.LINE_AA)
+        for line in self.lines:
+            start, end = (tuple(round(v) for v in p) for p in (line.start, line.end))
+            cv2.arrowedLine(image, start, end, WATCHED, 1, cv2.LINE_AA, tipLength=0.03)
+        named = [(zone.name, zone.corners[0]) for zone in self.zones]
+        for name, (x, y) in named + [(line.name, line.start) for line in self.lines]:
+            _text(image, name, round(x), round(y), scale, DARK, WATCHED)
 
     def _trail(self, image: Image, track: TrackedObject) -> None:
         x1, _, x2, y2 = track.box.tolist()

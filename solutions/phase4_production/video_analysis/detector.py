@@ -1,28 +1,26 @@
 """One-stage detectors: a frame in, boxes out.
 
-Steps: letterbox and lay out the pixels (phase 1), run the network, decode its raw grid, suppress
+Steps: letterbox and lay out the pixels (phase 1), run the network, decode its raw output, suppress
 duplicates, map the boxes back to the frame.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from solutions.phase1_basics.onnx_model import OnnxModel
-from solutions.phase1_basics.preprocessing import (
-    LetterboxTransform,
-    letterbox,
-    normalise,
-    to_nchw,
-)
+from solutions.phase1_basics.onnx_model import TensorSpec
+from solutions.phase1_basics.preprocessing import LetterboxTransform, letterbox, stretch
+from solutions.phase4_production.video_analysis.box_decoders import Candidates
 from solutions.phase4_production.video_analysis.boxes import non_maximum_suppression
 from solutions.phase4_production.video_analysis.detections import Detections
+from solutions.phase4_production.video_analysis.detector_layout import Layout, NetworkOutputs
+from solutions.phase4_production.video_analysis.network_input import NetworkInput
 from zoo.errors import InferenceError
-from zoo.registry import InputConvention
 
-Floats = NDArray[np.float32]
+Outputs = Sequence[NDArray[Any]]
 
 
 class DetectionStage(Protocol):
@@ -33,57 +31,28 @@ class DetectionStage(Protocol):
     def prepare(self, frame: NDArray[np.uint8]) -> "PreparedFrame":
         """The network's input for a frame uint8 [H, W, 3] BGR."""
 
-    def infer(self, prepared: "PreparedFrame") -> Floats:
-        """The network's raw output."""
+    def infer(self, prepared: "PreparedFrame") -> Outputs:
+        """The network's raw outputs."""
 
-    def decode(self, raw: Floats, transform: LetterboxTransform) -> Detections:
+    def decode(self, raw: Outputs, transform: LetterboxTransform) -> Detections:
         """The objects in the frame."""
+
+
+class Network(Protocol):
+    """What a detector asks of a runtime."""
+
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
+
+    def run(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
+        """All outputs for one batch."""
 
 
 class PreparedFrame(NamedTuple):
     """A network's input and the way back to the frame."""
 
-    batch: Floats  # [1, 3, h, w]
+    batch: NDArray[Any]  # [1, 3, h, w] or [1, h, w, 3]
     transform: LetterboxTransform
-
-
-class Candidates(NamedTuple):
-    """Boxes above the score threshold, before suppression."""
-
-    boxes: Floats  # [k, 4] xyxy, network pixels
-    scores: Floats  # [k]
-    labels: NDArray[np.int64]  # [k]
-
-
-def grid_cells(strides: tuple[int, ...], width: int, height: int) -> Floats:
-    """Column, row and stride of each cell [N, 3]: levels in the order given, row by row."""
-    levels = []
-    for stride in strides:
-        rows, columns = np.mgrid[: height // stride, : width // stride]
-        size = np.full(rows.size, stride)
-        levels.append(np.stack([columns.ravel(), rows.ravel(), size], axis=1))
-    return np.concatenate(levels).astype(np.float32)
-
-
-def decode_yolox(raw: Floats, cells: Floats, threshold: float) -> Candidates:
-    """Decode the raw YOLOX grid [N, 5 + C] of one image.
-
-    Per cell: offset of the centre from the cell's corner and log of the size, both in strides,
-    objectness, class probabilities (Ge et al., arXiv:2107.08430, section 2.1). The score is
-    objectness times the best class. Cells are dropped by score before anything is decoded.
-    """
-    likely = np.flatnonzero(raw[:, 4] >= threshold)
-    rows = raw[likely]
-    labels = rows[:, 5:].argmax(axis=1)
-    scores = rows[:, 4] * rows[np.arange(len(rows)), 5 + labels]
-    kept = scores >= threshold
-    rows, labels, scores = rows[kept], labels[kept], scores[kept]
-    cell = cells[likely[kept]]
-    stride = cell[:, 2:]
-    centre = (rows[:, :2] + cell[:, :2]) * stride
-    half = np.exp(np.minimum(rows[:, 2:4], 10.0)) * stride / 2
-    boxes = np.concatenate([centre - half, centre + half], axis=1)
-    return Candidates(boxes, scores, labels.astype(np.int64))
 
 
 @dataclass(frozen=True)
@@ -95,57 +64,69 @@ class DetectorConfig:
     max_candidates: int = 500  # before suppression, the best ones
 
 
-class YoloxDetector:
-    """A detector with the YOLOX output grid.
-
-    Raises InferenceError where the model's output does not fit its strides and labels.
-    """
+class Detector:
+    """A network with what it wants for input and how its outputs are laid out."""
 
     def __init__(
         self,
-        model: OnnxModel,
-        convention: InputConvention,
-        strides: tuple[int, ...],
+        network: Network,
+        entry: NetworkInput,
+        layout: Layout,
         labels: tuple[str, ...],
         config: DetectorConfig | None = None,
     ) -> None:
-        self.model, self.convention, self.labels = model, convention, labels
+        self.network, self.entry, self.layout, self.labels = network, entry, layout, labels
         self.config = config or DetectorConfig()
-        self.cells = grid_cells(strides, convention.width, convention.height)
-        blank = np.zeros((1, 3, convention.height, convention.width), np.float32)
-        shape = model.run(blank)[0].shape
-        expected = (1, len(self.cells), 5 + len(labels))
-        if shape != expected:
-            raise InferenceError(
-                f"detector output {shape} does not fit the yolox layout: {len(labels)} labels and "
-                f"strides {strides} at {convention.width}x{convention.height} ask for {expected}"
-            )
 
     def prepare(self, frame: NDArray[np.uint8]) -> PreparedFrame:
         """Letterbox, colour order, range, layout."""
-        want = self.convention
-        position: Literal["topleft", "center"] = (
-            "center" if want.letterbox == "center" else "topleft"
+        want = self.entry.convention
+        if want.letterbox == "none":
+            boxed = stretch(frame, want.width, want.height)
+        else:
+            boxed = letterbox(frame, want.width, want.height, want.letterbox, want.pad)
+        return PreparedFrame(self.entry.batch(boxed.image), boxed.transform)
+
+    def infer(self, prepared: PreparedFrame) -> Outputs:
+        """The raw outputs."""
+        return self.network.run(prepared.batch)
+
+    def decode(self, raw: Outputs, transform: LetterboxTransform) -> Detections:
+        """Boxes in the frame's pixels, best first.
+
+        Raises InferenceError where the network names a class that has no label.
+        """
+        found = best_candidates(
+            self.layout.decode(raw, self.config.score_threshold), self.config.max_candidates
         )
-        boxed = letterbox(frame, want.width, want.height, position, want.pad)
-        pixels = boxed.image if want.color == "bgr" else boxed.image[..., ::-1]
-        top = 255.0 if want.range == "0-255" else 1.0
-        batch = to_nchw(normalise(pixels, want.mean, want.std, top))
-        return PreparedFrame(batch, boxed.transform)
-
-    def infer(self, prepared: PreparedFrame) -> Floats:
-        """The raw grid [N, 5 + C]."""
-        grid: Floats = self.model.run(prepared.batch)[0][0]
-        return grid
-
-    def decode(self, raw: Floats, transform: LetterboxTransform) -> Detections:
-        """Boxes in the frame's pixels, best first."""
-        config = self.config
-        found = decode_yolox(raw, self.cells, config.score_threshold)
-        if len(found.scores) > config.max_candidates:
-            best = np.argpartition(-found.scores, config.max_candidates)[: config.max_candidates]
-            found = Candidates(found.boxes[best], found.scores[best], found.labels[best])
-        kept = non_maximum_suppression(*found, config.iou_threshold)
+        if len(found.labels) and found.labels.max() >= len(self.labels):
+            raise InferenceError(
+                f"the detector found class {found.labels.max()}, but there are only "
+                f"{len(self.labels)} labels: complete --labels"
+            )
+        if self.layout.suppress:
+            kept = non_maximum_suppression(*found, self.config.iou_threshold)
+        else:
+            kept = np.argsort(-found.scores, kind="stable")
         boxes = transform.to_image(found.boxes[kept])
         real = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-        return Detections(boxes[real], found.scores[kept][real], found.labels[kept][real])
+        if not real.all():
+            boxes, kept = boxes[real], kept[real]
+        return Detections(boxes, found.scores[kept], found.labels[kept])
+
+
+def best_candidates(found: Candidates, count: int) -> Candidates:
+    """The ``count`` candidates with the highest scores, in no order; all where there are fewer."""
+    if len(found.scores) <= count:
+        return found
+    best = np.argpartition(-found.scores, count)[:count]
+    return Candidates(found.boxes[best], found.scores[best], found.labels[best])
+
+
+def probe(network: Network, entry: NetworkInput) -> NetworkOutputs:
+    """The network's outputs for a blank picture."""
+    want = entry.convention
+    blank = np.full((want.height, want.width, 3), want.pad, np.uint8)
+    values = network.run(entry.batch(blank))
+    names = tuple(spec.name for spec in network.outputs)
+    return NetworkOutputs(names, tuple(values), want.width, want.height)

@@ -11,12 +11,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from solutions.phase1_basics.onnx_model import OnnxModel
 from solutions.phase4_production.video_analysis.detections import Detections, TrackedObject
 from solutions.phase4_production.video_analysis.detector import (
     DetectionStage,
+    Detector,
     DetectorConfig,
-    YoloxDetector,
+)
+from solutions.phase4_production.video_analysis.detector_choice import (
+    NetworkLoader,
+    choose_detector,
+    onnx_loader,
 )
 from solutions.phase4_production.video_analysis.route_reader import (
     ClassificationStage,
@@ -24,7 +28,6 @@ from solutions.phase4_production.video_analysis.route_reader import (
 )
 from solutions.phase4_production.video_analysis.tracker import ByteTracker, TrackerConfig
 from zoo import registry
-from zoo.errors import InferenceError
 from zoo.street.truth import CLASSES
 
 
@@ -115,37 +118,42 @@ def clip_to_frame(
 
     A filtered box may run ahead of an object that leaves the picture.
     """
-    limit = np.array([width, height, width, height], np.float32)
-    clipped = [replace(track, box=np.clip(track.box, 0, limit)) for track in tracks]
-    return [t for t in clipped if t.box[2] > t.box[0] and t.box[3] > t.box[1]]
+    kept = []
+    for track in tracks:
+        x1, y1, x2, y2 = track.box.tolist()
+        if x1 < 0 or y1 < 0 or x2 > width or y2 > height:
+            x1, y1, x2, y2 = max(x1, 0.0), max(y1, 0.0), min(x2, width), min(y2, height)
+            track = replace(track, box=np.array([x1, y1, x2, y2], np.float32))
+        if x2 > x1 and y2 > y1:
+            kept.append(track)
+    return kept
 
 
 def build_detector(
     name: str, threads: int = 1, config: DetectorConfig | None = None,
-    progress: registry.Progress | None = None,
-) -> YoloxDetector:
-    """The detector of that zoo or registry name.
+) -> Detector:
+    """The detector of that zoo or registry name, or in that ONNX file, in ONNX Runtime.
 
     Raises InferenceError for an unknown name, a model that is no detector, or a missing file.
     """
-    entry = registry.find(name)
-    if entry.kind != "detector" or entry.input is None or entry.layout != "yolox":
-        raise InferenceError(f"{name} is no detector ({entry.about}): see python -m zoo list")
-    model = OnnxModel(registry.fetch(entry, progress), threads)
-    return YoloxDetector(model, entry.input, entry.strides, entry.labels, config)
+    return choose_detector(name, onnx_loader(threads), config=config).detector
 
 
 def build_pipeline(
-    name: str, threads: int = 1, progress: registry.Progress | None = None,
-    tracker: TrackerConfig | None = None,
+    name: str, threads: int = 1, tracker: TrackerConfig | None = None
 ) -> VideoPipeline:
     """A pipeline around the detector of that name; street detectors also read route numbers."""
-    detector = build_detector(name, threads, progress=progress)
+    return assemble(build_detector(name, threads), onnx_loader(threads), tracker)
+
+
+def assemble(
+    detector: Detector, load: NetworkLoader, tracker: TrackerConfig | None = None
+) -> VideoPipeline:
+    """A pipeline around a detector; where it finds street buses, their numbers are read."""
     classifier = None
     if detector.labels == CLASSES:
         spotter, digits = (
-            OnnxModel(registry.fetch(registry.find(part)), threads)
-            for part in ("zoo:route-sign", "zoo:digits")
+            load(registry.fetch(registry.find(part))) for part in ("zoo:route-sign", "zoo:digits")
         )
         classifier = RouteReader(spotter, digits, CLASSES.index("bus"))
     return VideoPipeline(detector, ByteTracker(len(detector.labels), tracker), classifier)

@@ -2,7 +2,7 @@
 
 import base64
 import platform
-from collections import Counter
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 JPEG_QUALITY = 84
+ROUTES_SHOWN = 40
 
 
 class Tile(NamedTuple):
@@ -47,13 +48,23 @@ class Seen(NamedTuple):
     longest: float  # seconds
 
 
-class Route(NamedTuple):
-    """A bus whose number was read."""
+class Crossed(NamedTuple):
+    """What crossed a line in one direction."""
 
-    identity: int
-    number: str
-    confidence: float
-    seconds: float  # seen
+    line: str
+    direction: str
+    total: int
+    by_class: str
+
+
+class Stayed(NamedTuple):
+    """Who was in a zone and for how long."""
+
+    zone: str
+    total: int
+    by_class: str
+    mean: str  # seconds
+    longest: str
 
 
 def write_report(
@@ -74,30 +85,37 @@ def write_report(
     ).from_string(TEMPLATE.read_text())
     text = page.render(
         settings=settings, metrics=metrics, record=record, accuracy=accuracy,
-        verdict=verdict(metrics, settings.fps), tiles=tiles(metrics, record),
+        verdict=verdict(metrics, settings), tiles=tiles(metrics, settings),
         plots=_plots(record, accuracy, metrics, settings), scores=scores(accuracy),
-        seen=seen(record, settings.labels), routes=routes(record),
+        seen=seen(record, settings.labels), routes=record.census.routes()[-ROUTES_SHOWN:],
+        crossed=crossed(metrics), stayed=stayed(metrics), drops=drops(metrics),
         samples=_shown(record.samples.chosen()), facts=_facts(settings),
         has_video=path.with_name(VIDEO).is_file(), video=VIDEO,
     )
     path.write_text(text)
 
 
-def verdict(metrics: dict[str, Any], video_fps: float) -> str:
+def verdict(metrics: dict[str, Any], settings: RunSettings) -> str:
     """The run in half a sentence, the more exact half stands in the headline itself."""
     if not metrics["analysed"]:
         return "Nothing was analysed"
-    pace = metrics["fps"] / video_fps
+    if settings.realtime:
+        return "In real time, some frames dropped" if metrics["dropped"] else "In real time"
+    pace = metrics["fps"] / settings.fps
     if pace >= 2:
         return f"{pace:.1f} times real time"
     return "Keeps up with real time" if pace >= 1 else "Slower than real time"
 
 
-def tiles(metrics: dict[str, Any], record: RunRecord) -> list[Tile]:
+def tiles(metrics: dict[str, Any], settings: RunSettings) -> list[Tile]:
     """The page's headline figures."""
     latency = metrics["latency_ms"]
+    throughput = Tile("Throughput", f"{metrics['fps']:.0f}", "frames per second")
+    if settings.realtime:
+        share = metrics["dropped"] / max(metrics["frames"], 1)
+        throughput = Tile("Dropped", f"{100 * share:.1f}%", f"of {metrics['frames']} frames")
     found = [
-        Tile("Throughput", f"{metrics['fps']:.0f}", "frames per second"),
+        throughput,
         Tile("Latency, median", f"{latency['p50']:.1f}", "ms"),
         Tile("Latency, p99", f"{latency['p99']:.1f}", "ms"),
         Tile("Memory, peak", f"{metrics['peak_rss_mb']:.0f}", "MiB"),
@@ -140,10 +158,11 @@ def _plots(
     from solutions.phase4_production.video_analysis import report_plots as plots
 
     made = {
-        "timeline": plots.latency_timeline(record.times, record.latency_ms, 1e3 / settings.fps),
+        "timeline": plots.latency_timeline(record.timeline, record.latency_ms,
+                                           1e3 / settings.fps),
         "distribution": plots.latency_distribution(record.latency_ms),
         "stages": plots.stage_breakdown(metrics["stages_ms"]),
-        "objects": plots.objects_over_time(record.times, record.results, settings.labels),
+        "objects": plots.objects_over_time(record.timeline, settings.labels),
     }
     if accuracy is not None:
         made["classes"] = plots.precision_by_class(accuracy.detection.by_class)
@@ -154,38 +173,40 @@ def seen(record: RunRecord, labels: tuple[str, ...]) -> list[Seen]:
     """Tracks by class, most first; a track has the class that it ended with."""
     from solutions.phase4_production.video_analysis.report_plots import hex_colour
 
-    last, first_time, last_time = _lives(record)
-    counts = Counter(last.values())
+    census = record.census
     return [
-        Seen(labels[label], hex_colour(label), count,
-             max(last_time[k] - first_time[k] for k, own in last.items() if own == label))
-        for label, count in counts.most_common()
+        Seen(labels[label], hex_colour(label), count, census.longest(label))
+        for label, count in census.counts().items()
     ]
 
 
-def _lives(record: RunRecord) -> tuple[dict[int, int], dict[int, float], dict[int, float]]:
-    """Of each identity: its last label, when it was first seen, when it was last seen."""
-    label: dict[int, int] = {}
-    first: dict[int, float] = {}
-    last: dict[int, float] = {}
-    for time, result in zip(record.times, record.results, strict=True):
-        for track in result.tracks:
-            first.setdefault(track.identity, time)
-            label[track.identity], last[track.identity] = track.label, time
-    return label, first, last
-
-
-def routes(record: RunRecord) -> list[Route]:
-    """The buses that were read, by identity."""
-    _, first, last = _lives(record)
-    read: dict[int, tuple[str, float]] = {}
-    for result in record.results:
-        for track in result.tracks:
-            if track.route:
-                read[track.identity] = (track.route, track.route_confidence)
+def crossed(metrics: dict[str, Any]) -> list[Crossed]:
+    """The table of the lines: a row for each line and direction."""
+    lines = metrics.get("events", {}).get("lines", {})
     return [
-        Route(k, number, sure, last[k] - first[k]) for k, (number, sure) in sorted(read.items())
+        Crossed(name, f"to the {way}", sum(counts.values()), _listed(counts))
+        for name, ways in lines.items() for way, counts in ways.items()
     ]
+
+
+def stayed(metrics: dict[str, Any]) -> list[Stayed]:
+    """The table of the zones."""
+    zones = metrics.get("events", {}).get("zones", {})
+    return [
+        Stayed(name, sum(zone["entered"].values()), _listed(zone["entered"]),
+               "" if zone["mean_dwell_s"] is None else f"{zone['mean_dwell_s']:.1f} s",
+               f"{zone['longest_s']:.1f} s" if zone["left"] else "")
+        for name, zone in zones.items()
+    ]
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {label}" for label, count in counts.items())
+
+
+def drops(metrics: dict[str, Any]) -> str:
+    """The frames that were not analysed, by reason; "" where there were none."""
+    return ", ".join(f"{count} {reason}" for reason, count in metrics["drops"].items())
 
 
 def _shown(samples: list[Sample]) -> list[tuple[Sample, str]]:
@@ -204,16 +225,14 @@ def _data_uri(sample: Sample) -> str:
 
 
 def _facts(settings: RunSettings) -> list[tuple[str, str]]:
-    import onnxruntime
-
-    threads = settings.device.profile.threads
+    threads = settings.threads
     return [
         ("Video", f"{settings.source.name}, {settings.width}×{settings.height}, "
                   f"{settings.fps:g} frames per second"),
         ("Detector", settings.detector),
-        ("Device", settings.device_label),
+        ("Device", f"{settings.device.label}, {settings.device.precision}"),
         ("Machine", describe_machine()),
-        ("Runtime", f"{settings.runtime} {onnxruntime.__version__}, "
+        ("Runtime", f"{settings.runtime} {version(settings.runtime)}, "
                     f"{threads} thread{'' if threads == 1 else 's'}, "
                     f"Python {platform.python_version()}"),
     ]

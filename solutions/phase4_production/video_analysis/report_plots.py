@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solutions.phase4_production.video_analysis.annotation import colour_of
-from solutions.phase4_production.video_analysis.detections import Detections
-from solutions.phase4_production.video_analysis.model_pipeline import FrameResult
+from solutions.phase4_production.video_analysis.timeline import Timeline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,12 +83,11 @@ def binned(values: Floats, reduce: str) -> Floats:
     return np.asarray(np.add.reduceat(values, starts, axis=-1) / sizes)
 
 
-def latency_timeline(times: Sequence[float], latency_ms: Sequence[float], budget: float) -> str:
+def latency_timeline(timeline: Timeline, latency: Floats, budget: float) -> str:
     """Latency of each frame over the video's time; ``budget`` is the time between frames, ms."""
     figure, plot = axes(WIDE)
-    latency = np.asarray(latency_ms, dtype=np.float64)
     if len(latency):
-        x, y = binned(np.asarray(times), "mean"), binned(latency, "max")
+        x, y = binned(timeline.times, "mean"), binned(timeline.latency, "max")
         plot.fill_between(x, y, color=ACCENT, alpha=0.14, linewidth=0)
         plot.plot(x, y, color=ACCENT, linewidth=0.9)
         marks = [(float(np.percentile(latency, p)), f"p{p}") for p in (50, 99)]
@@ -118,7 +116,7 @@ def _spread(marks: Sequence[tuple[float, str]], gap: float) -> list[tuple[float,
     return placed
 
 
-def latency_distribution(latency_ms: Sequence[float]) -> str:
+def latency_distribution(latency_ms: Floats) -> str:
     """Share of frames that were done within a latency."""
     figure, plot = axes(HALF)
     latency = np.sort(np.asarray(latency_ms, dtype=np.float64))
@@ -153,17 +151,12 @@ def stage_breakdown(stages_ms: Mapping[str, float]) -> str:
     return svg(figure)
 
 
-def objects_over_time(
-    times: Sequence[float], results: Sequence[FrameResult], labels: Sequence[str]
-) -> str:
+def objects_over_time(timeline: Timeline, labels: Sequence[str]) -> str:
     """Tracked objects by class, stacked, and the strong detections as a line."""
     figure, plot = axes(HALF)
-    tracked = np.zeros((len(labels), len(results)))
-    for column, result in enumerate(results):
-        for track in result.tracks:
-            tracked[track.label, column] += 1
-    if len(results):
-        x = binned(np.asarray(times), "mean")
+    if len(timeline):
+        tracked = timeline.tracked(len(labels))
+        x = binned(timeline.times, "mean")
         shown, rest = _most_seen(tracked)
         stack = [*(tracked[i] for i in shown), *([tracked[rest].sum(axis=0)] if rest else [])]
         names = [*(labels[i] for i in shown), *(["others"] if rest else [])]
@@ -171,8 +164,7 @@ def objects_over_time(
         if stack:
             plot.stackplot(x, binned(np.array(stack), "mean"), colors=colours, labels=names,
                            linewidth=0)
-        strong = np.array([_strong(result.detections) for result in results], dtype=np.float64)
-        plot.plot(x, binned(strong, "mean"), color=INK, linewidth=0.7, alpha=0.8,
+        plot.plot(x, binned(timeline.strong, "mean"), color=INK, linewidth=0.7, alpha=0.8,
                   label="detections")
         figure.legend(loc="outside upper center", ncols=4, fontsize=8, handlelength=1.1,
                       columnspacing=1.2)
@@ -181,10 +173,6 @@ def objects_over_time(
     plot.margins(x=0)
     plot.locator_params(axis="y", integer=True)
     return svg(figure)
-
-
-def _strong(detections: Detections) -> int:
-    return int((detections.scores >= STRONG).sum())
 
 
 def _most_seen(tracked: Floats) -> tuple[list[int], list[int]]:

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from solutions.phase1_basics.onnx_model import OnnxModel
 from solutions.phase1_basics.postprocessing import softmax
 from solutions.phase4_production.video_analysis.detections import TrackedObject
+from solutions.phase4_production.video_analysis.detector import Network
 
 Floats = NDArray[np.float32]
 Image = NDArray[np.uint8]
@@ -179,8 +179,8 @@ class RouteReader:
 
     def __init__(
         self,
-        spotter: OnnxModel,
-        classifier: OnnxModel,
+        spotter: Network,
+        classifier: Network,
         bus_label: int,
         config: RouteConfig | None = None,
     ) -> None:

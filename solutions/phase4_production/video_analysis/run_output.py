@@ -12,7 +12,6 @@ from solutions.phase4_production.video_analysis.run_record import (
     RunRecord,
     metrics_of,
     write_metrics,
-    write_tracks,
 )
 from solutions.phase4_production.video_analysis.video_source import Source
 from zoo.errors import InferenceError
@@ -20,8 +19,9 @@ from zoo.errors import InferenceError
 if TYPE_CHECKING:  # the scorers are in another extra than the edge program
     from solutions.phase4_production.video_analysis.accuracy import Accuracy
 
-VIDEO, TRACKS, METRICS, REPORT = "annotated.mp4", "tracks.txt", "metrics.json", "report.html"
-FILES = (VIDEO, TRACKS, METRICS, REPORT)
+VIDEO, TRACKS, EVENTS = "annotated.mp4", "tracks.txt", "events.jsonl"
+METRICS, REPORT = "metrics.json", "report.html"
+FILES = (VIDEO, TRACKS, EVENTS, METRICS, REPORT)
 SCORES = {"map50": "mAP@0.5", "mota": "MOTA", "idf1": "IDF1", "hota": "HOTA",
           "route_accuracy": "route numbers"}
 
@@ -38,12 +38,9 @@ class RunSettings:
     runtime: str
     detector: str
     labels: tuple[str, ...]
-
-    @property
-    def device_label(self) -> str:
-        """The device's name; says where it is only its profile."""
-        name = self.device.profile.name
-        return name if self.device.native else f"{name} (on a CPU)"
+    threads: int = 1  # of the network
+    realtime: bool = False
+    notes: tuple[str, ...] = ()  # what is to be said about the run
 
 
 def prepare_output(folder: Path, video: Path) -> None:
@@ -64,16 +61,17 @@ def prepare_output(folder: Path, video: Path) -> None:
         raise InferenceError(f"output {folder}: cannot write there ({error.strerror})") from error
 
 
-def write_results(record: RunRecord, settings: RunSettings, output: Path) -> dict[str, Any]:
-    """Write tracks, metrics and the report; returns the metrics.
+def write_results(
+    record: RunRecord, settings: RunSettings, output: Path, events: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Write metrics and the report; returns the metrics. ``events`` sums up lines and zones.
 
     What needs an extra that is not installed is left out with a note.
     """
     accuracy = _score(record, settings)
-    metrics = metrics_of(record, settings.device_label, settings.runtime, settings.detector,
-                         accuracy.metrics() if accuracy else None)
+    metrics = metrics_of(record, settings.device.label, settings.runtime, settings.detector,
+                         accuracy.metrics() if accuracy else None, events)
     try:
-        write_tracks(record, output / TRACKS)
         write_metrics(metrics, output / METRICS)
         _report(record, metrics, accuracy, settings, output)
     except OSError as error:
@@ -109,15 +107,29 @@ def summarise(record: RunRecord, metrics: dict[str, Any], output: Path) -> None:
     """Print the run's figures and files."""
     latency = metrics["latency_ms"]
     click.echo(
-        f"{record.analysed} frames at {record.fps:.0f} FPS, latency p50 "
+        f"{record.analysed} frames at {record.fps:.0f} FPS{_dropped(metrics)}, latency p50 "
         f"{latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms, detector {metrics['detector']}"
     )
     shown = [f"{title} {metrics[key]:.3f}" for key, title in SCORES.items()
              if not np.isnan(metrics.get(key, np.nan))]
     if shown:
         click.echo("accuracy: " + ", ".join(shown))
+    for name, ways in metrics.get("events", {}).get("lines", {}).items():
+        counts = ", ".join(f"{sum(c.values())} to the {way}" for way, c in ways.items())
+        click.echo(f"{name}: crossed by {counts}")
+    for name, zone in metrics.get("events", {}).get("zones", {}).items():
+        mean = zone["mean_dwell_s"]
+        stay = "" if mean is None else f", staying {mean:.1f} s on average"
+        click.echo(f"{name}: entered by {sum(zone['entered'].values())}{stay}")
+    if record.undrawn:
+        click.echo(f"annotated video: {record.undrawn} frames left out, encoding fell behind")
     if record.partial:
         click.echo(f"partial: {record.partial}")
     for name in FILES:
         if (output / name).is_file():
             click.echo(f"  {output / name}")
+
+
+def _dropped(metrics: dict[str, Any]) -> str:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in metrics["drops"].items())
+    return f", {metrics['dropped']} dropped ({reasons})" if reasons else ""

@@ -1,7 +1,6 @@
 """Frames from a video file, with their times, and a clear word where there are none."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -9,18 +8,10 @@ import numpy as np
 from av.error import FFmpegError, InvalidDataError
 from numpy.typing import NDArray
 
+from solutions.phase4_production.video_analysis.frame_reader import DecodedFrame
 from zoo.errors import InferenceError
 
 TEXT_FORMATS = {"tty", "bin", "xbin", "adf", "idf"}  # FFmpeg would draw the characters
-
-
-@dataclass(frozen=True, slots=True)
-class DecodedFrame:
-    """One frame of a video."""
-
-    index: int  # from 0
-    time: float  # seconds since the first frame
-    image: NDArray[np.uint8]  # [H, W, 3] BGR
 
 
 class VideoReader:
@@ -56,6 +47,7 @@ class VideoReader:
         self.fps = float(self._stream.average_rate or self._stream.guessed_rate or 30)
         self.expected_frames = self._stream.frames or None  # None: the container does not say
         self.broken: str | None = None
+        self.live = False
 
     def frames(self, limit: int | None = None) -> Iterator[DecodedFrame]:
         """The frames in order; at most ``limit``.

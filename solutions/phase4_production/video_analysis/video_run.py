@@ -1,10 +1,12 @@
 """Runs the pipeline over a video: decode, analyse and encode at the same time.
 
 Three threads, so that decoding and encoding (which release the interpreter's lock) overlap with
-the analysis. Memory stays bounded, and so does the age of a result: a frame is decoded only when
-the one before it has been taken::
+the analysis. Memory stays bounded, and so does the age of a result::
 
     reader --[1 frame]--> this thread: analyse --[8 frames]--> writer: draw, encode
+
+As fast as possible, a frame is decoded only when the one before it has been taken; in real time
+(``realtime``), the reader goes on and the latest frame wins.
 """
 
 import queue
@@ -13,27 +15,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from solutions.phase4_production.video_analysis.annotation import Annotator
+from solutions.phase4_production.video_analysis.frame_reader import DecodedFrame, FrameReader
 from solutions.phase4_production.video_analysis.frame_samples import FrameSamples
 from solutions.phase4_production.video_analysis.interruption import Interruption
 from solutions.phase4_production.video_analysis.model_pipeline import FrameResult, VideoPipeline
+from solutions.phase4_production.video_analysis.realtime import (
+    PATIENCE,
+    PacedSource,
+    TimedFrame,
+)
 from solutions.phase4_production.video_analysis.run_record import RunRecord
-from solutions.phase4_production.video_analysis.video_reader import DecodedFrame, VideoReader
 from solutions.phase4_production.video_analysis.video_writer import VideoWriter
 
 WRITE_BEHIND = 8  # frames
 MEMORY_EVERY = 30  # frames between looks at the process's memory
-PATIENCE = 0.1  # seconds between looks whether the run was asked to end
-
-
-class TimedFrame(NamedTuple):
-    """A decoded frame, how long decoding took, and when it was ready."""
-
-    frame: DecodedFrame
-    decode_ms: float
-    ready: float  # perf_counter seconds
+ResultListener = Callable[[DecodedFrame, FrameResult], None]
 
 
 class FrameSource:
@@ -42,7 +41,7 @@ class FrameSource:
     A fault while decoding is raised in the iterating thread.
     """
 
-    def __init__(self, reader: VideoReader, limit: int | None, stop: Interruption) -> None:
+    def __init__(self, reader: FrameReader, limit: int | None, stop: Interruption) -> None:
         self._stop, self._ended = stop, False
         self._taken = threading.Semaphore(1)  # held while a frame waits or is being decoded
         self._queue: queue.SimpleQueue[TimedFrame | BaseException | None] = queue.SimpleQueue()
@@ -51,7 +50,7 @@ class FrameSource:
         )
         self._thread.start()
 
-    def _decode(self, reader: VideoReader, limit: int | None) -> None:
+    def _decode(self, reader: FrameReader, limit: int | None) -> None:
         try:
             frames = reader.frames(limit)
             while self._may_go_on():
@@ -103,8 +102,8 @@ class FrameSink(Protocol):
 class DrawnSamples:
     """Draws only the frames that the report will show."""
 
-    def __init__(self, labels: tuple[str, ...], samples: FrameSamples) -> None:
-        self._annotator, self._samples = Annotator(labels), samples
+    def __init__(self, annotator: Annotator, samples: FrameSamples) -> None:
+        self._annotator, self._samples = annotator, samples
 
     def add(self, frame: DecodedFrame, result: FrameResult, caption: str) -> None:
         """Keep the frame where it is a telling one."""
@@ -117,10 +116,17 @@ class DrawnSamples:
 
 
 class DrawnVideo:
-    """Draws and encodes in a thread of its own."""
+    """Draws and encodes in a thread of its own.
 
-    def __init__(self, writer: VideoWriter, labels: tuple[str, ...], record: RunRecord) -> None:
-        self._writer, self._annotator, self._record = writer, Annotator(labels), record
+    When that falls behind, adding waits; where the analysis ``may_not_wait``, the frame is left
+    out of the video instead.
+    """
+
+    def __init__(
+        self, writer: VideoWriter, annotator: Annotator, record: RunRecord, may_not_wait: bool
+    ) -> None:
+        self._writer, self._annotator, self._record = writer, annotator, record
+        self._may_not_wait = may_not_wait
         self._queue: queue.Queue[tuple[DecodedFrame, FrameResult, str] | None] = queue.Queue(
             WRITE_BEHIND
         )
@@ -132,7 +138,10 @@ class DrawnVideo:
         """Queue one frame; raises what went wrong with an earlier one."""
         if self._fault is not None:
             raise self._fault
-        self._queue.put((frame, result, caption))
+        try:
+            self._queue.put((frame, result, caption), block=not self._may_not_wait)
+        except queue.Full:
+            self._record.undrawn += 1
 
     def _encode(self) -> None:
         while (item := self._queue.get()) is not None:
@@ -165,54 +174,76 @@ class DrawnVideo:
 
 def run_video(
     pipeline: VideoPipeline,
-    reader: VideoReader,
+    reader: FrameReader,
     annotated: Path | None = None,
     limit: int | None = None,
     progress: Callable[[RunRecord], None] = lambda record: None,
     stop: Interruption | None = None,
+    *,
+    realtime: bool = False,
+    record: RunRecord | None = None,
+    listener: ResultListener = lambda frame, result: None,
+    annotator: Annotator | None = None,
 ) -> RunRecord:
     """Analyse the frames of a video, writing the annotated one where asked.
 
     Once ``stop`` is true, the run ends after the frame at hand: the video is playable and the
-    record says ``interrupted``.
+    record says ``interrupted``. ``listener`` gets every result. A live source always runs in real
+    time. Where the run fails, a ``record`` given has what was measured until then.
     """
     stop = Interruption() if stop is None else stop
-    record = RunRecord()
-    sink = _sink(annotated, reader, pipeline.labels, record)
+    record = RunRecord() if record is None else record
+    realtime = realtime or reader.live
+    annotator = annotator or Annotator(pipeline.labels)
+    sink = _sink(annotated, reader, annotator, record, realtime)
     start = time.perf_counter()
-    with closing(FrameSource(reader, limit, stop)) as source, closing(sink):
-        _analyse(pipeline, source, sink, record, start, progress)
-    record.seconds = time.perf_counter() - start
-    record.note_memory()
+    try:
+        with closing(_source(reader, limit, stop, record, realtime)) as source, closing(sink):
+            _analyse(pipeline, source, sink, record, start, progress, listener)
+    finally:
+        record.seconds = time.perf_counter() - start
+        record.frames = record.analysed + record.dropped
+        record.note_memory()
     record.partial = "interrupted" if stop else reader.broken or ""
     return record
 
 
+def _source(
+    reader: FrameReader, limit: int | None, stop: Interruption, record: RunRecord, realtime: bool
+) -> FrameSource | PacedSource:
+    if realtime:
+        return PacedSource(reader, limit, stop, record.drops)
+    return FrameSource(reader, limit, stop)
+
+
 def _sink(
-    annotated: Path | None, reader: VideoReader, labels: tuple[str, ...], record: RunRecord
+    annotated: Path | None, reader: FrameReader, annotator: Annotator, record: RunRecord,
+    realtime: bool,
 ) -> FrameSink:
     if annotated is None:
-        return DrawnSamples(labels, record.samples)
+        return DrawnSamples(annotator, record.samples)
     writer = VideoWriter(annotated, reader.width, reader.height, reader.fps)
-    return DrawnVideo(writer, labels, record)
+    return DrawnVideo(writer, annotator, record, realtime)
 
 
 def _analyse(
-    pipeline: VideoPipeline, source: FrameSource, sink: FrameSink, record: RunRecord,
-    start: float, progress: Callable[[RunRecord], None],
+    pipeline: VideoPipeline, source: FrameSource | PacedSource, sink: FrameSink,
+    record: RunRecord, start: float, progress: Callable[[RunRecord], None],
+    listener: ResultListener,
 ) -> None:
     last_time = 0.0
     for frame, decode_ms, ready in source:
-        record.frames += 1
         result = pipeline.analyse(frame.image, max(frame.time - last_time, 1e-3))
         last_time = frame.time
         done = time.perf_counter()
         record.add_stage("decode", decode_ms)
         record.add(result, (done - ready) * 1e3, frame.index, frame.time)
+        record.frames = record.analysed + record.dropped
         record.seconds = done - start
+        listener(frame, result)
         tracks = len(result.tracks)
         caption = f"{record.fps:.0f} FPS | {tracks} track{'' if tracks == 1 else 's'}"
         sink.add(frame, result, caption)
-        if record.frames % MEMORY_EVERY == 1:
+        if record.analysed % MEMORY_EVERY == 1:
             record.note_memory()
         progress(record)
