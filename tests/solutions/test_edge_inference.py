@@ -194,6 +194,6 @@ def test_annotation_draws_only_near_its_objects() -> None:
 
 def test_a_detector_name_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
     video = write_square(tmp_path / "a.mp4", 5)
-    reader = edge_inference.VideoReader(video)
+    reader = edge_inference.open_reader(edge_inference.open_source(str(video), None))
     with pytest.raises(InferenceError, match="zoo:street-small"):
         edge_inference.load_pipeline("zoo:street-smal", 1, reader)

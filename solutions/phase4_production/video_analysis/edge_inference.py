@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from solutions.phase4_production.video_analysis.device_profile import PROFILES, choose_device
+from solutions.phase4_production.video_analysis.frame_reader import FrameReader
 from solutions.phase4_production.video_analysis.interruption import interruption
 from solutions.phase4_production.video_analysis.model_pipeline import VideoPipeline, build_pipeline
 from solutions.phase4_production.video_analysis.run_output import (
@@ -31,10 +32,9 @@ from solutions.phase4_production.video_analysis.run_output import (
     write_results,
 )
 from solutions.phase4_production.video_analysis.run_record import RunRecord, percentiles
-from solutions.phase4_production.video_analysis.video_reader import VideoReader
 from solutions.phase4_production.video_analysis.video_run import run_video
 from solutions.phase4_production.video_analysis.video_source import DEMO as DEMO
-from solutions.phase4_production.video_analysis.video_source import STREET, open_source
+from solutions.phase4_production.video_analysis.video_source import STREET, open_reader, open_source
 from zoo.terminal import progress_bar, run_command
 
 RUNTIME = "onnxruntime"
@@ -66,13 +66,13 @@ class LiveProgress:
                         speed=f"{record.fps:5.0f} FPS  p99 {p99:4.1f} ms")
 
 
-def warm_up(pipeline: VideoPipeline, reader: VideoReader) -> None:
+def warm_up(pipeline: VideoPipeline, reader: FrameReader) -> None:
     """Run the network once on a blank frame: the first inference is always slower."""
     blank = np.zeros((reader.height, reader.width, 3), np.uint8)
     pipeline.detector.infer(pipeline.detector.prepare(blank))
 
 
-def load_pipeline(detector: str, threads: int, reader: VideoReader) -> VideoPipeline:
+def load_pipeline(detector: str, threads: int, reader: FrameReader) -> VideoPipeline:
     """The pipeline of that detector, warm; a model that is not here yet is downloaded."""
     with progress_bar("bytes") as bar:
         task = bar.add_task(f"get {detector}", visible=False)
@@ -86,7 +86,10 @@ def load_pipeline(detector: str, threads: int, reader: VideoReader) -> VideoPipe
 
 @click.command()
 @click.option("--video", default=STREET, show_default=True,
-              help="a file, zoo:street, or a name from python -m zoo list")
+              help="a file, a folder of images, a webcam's number, an rtsp:// or http:// address, "
+                   "zoo:street?seed=3&frames=300, or a name from python -m zoo list")
+@click.option("--stream", type=click.IntRange(min=0),
+              help="which picture stream, from 0; default: the largest")
 @click.option("--detector", help="a zoo or registry name; default: the device's")
 @click.option("--device", type=click.Choice(list(PROFILES)), default="cpu", show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), default=Path("out/edge"),
@@ -97,15 +100,15 @@ def load_pipeline(detector: str, threads: int, reader: VideoReader) -> VideoPipe
 @click.option("--annotate/--no-annotate", default=True, show_default=True,
               help="write annotated.mp4")
 def edge(
-    video: str, detector: str | None, device: str, output: Path, truth: Path | None,
-    frames: int | None, annotate: bool,
+    video: str, stream: int | None, detector: str | None, device: str, output: Path,
+    truth: Path | None, frames: int | None, annotate: bool,
 ) -> int:
     """Detect, track and classify what is on a video; report speed and accuracy."""
     chosen = choose_device(device)
     source = open_source(video, truth)
     for note in filter(None, (chosen.note, source.note)):
         click.echo(f"note: {note}", err=True)
-    reader = VideoReader(source.video)
+    reader = open_reader(source, stream)
     name = detector or chosen.profile.detector
     pipeline = load_pipeline(name, chosen.profile.threads, reader)
     prepare_output(output, source.video)

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from solutions.phase4_production.video_analysis.annotation import Annotator
+from solutions.phase4_production.video_analysis.frame_reader import DecodedFrame, FrameReader
 from solutions.phase4_production.video_analysis.frame_samples import FrameSamples
 from solutions.phase4_production.video_analysis.interruption import Interruption
 from solutions.phase4_production.video_analysis.model_pipeline import FrameResult, VideoPipeline
 from solutions.phase4_production.video_analysis.run_record import RunRecord
-from solutions.phase4_production.video_analysis.video_reader import DecodedFrame, VideoReader
 from solutions.phase4_production.video_analysis.video_writer import VideoWriter
 
 WRITE_BEHIND = 8  # frames
@@ -42,8 +42,8 @@ class FrameSource:
     A fault while decoding is raised in the iterating thread.
     """
 
-    def __init__(self, reader: VideoReader, limit: int | None, stop: Interruption) -> None:
-        self._stop, self._ended = stop, False
+    def __init__(self, reader: FrameReader, limit: int | None, stop: Interruption) -> None:
+        self._reader, self._stop, self._ended = reader, stop, False
         self._taken = threading.Semaphore(1)  # held while a frame waits or is being decoded
         self._queue: queue.SimpleQueue[TimedFrame | BaseException | None] = queue.SimpleQueue()
         self._thread = threading.Thread(
@@ -51,7 +51,7 @@ class FrameSource:
         )
         self._thread.start()
 
-    def _decode(self, reader: VideoReader, limit: int | None) -> None:
+    def _decode(self, reader: FrameReader, limit: int | None) -> None:
         try:
             frames = reader.frames(limit)
             while self._may_go_on():
@@ -87,6 +87,7 @@ class FrameSource:
     def close(self) -> None:
         """End the thread, whatever it is doing."""
         self._ended = True
+        self._reader.close()  # a live one may wait for a frame that never comes
         self._thread.join()
 
 
@@ -147,7 +148,7 @@ class DrawnVideo:
         start = time.perf_counter()
         image = self._annotator.draw(frame.image, result.tracks, caption)
         drawn = time.perf_counter()
-        self._writer.write(image)
+        self._writer.write(image, frame.time)
         self._record.add_stage("draw", (drawn - start) * 1e3)
         self._record.add_stage("encode", (time.perf_counter() - drawn) * 1e3)
         self._record.samples.offer(frame.index, frame.time, len(result.tracks), image)
@@ -165,7 +166,7 @@ class DrawnVideo:
 
 def run_video(
     pipeline: VideoPipeline,
-    reader: VideoReader,
+    reader: FrameReader,
     annotated: Path | None = None,
     limit: int | None = None,
     progress: Callable[[RunRecord], None] = lambda record: None,
@@ -189,7 +190,7 @@ def run_video(
 
 
 def _sink(
-    annotated: Path | None, reader: VideoReader, labels: tuple[str, ...], record: RunRecord
+    annotated: Path | None, reader: FrameReader, labels: tuple[str, ...], record: RunRecord
 ) -> FrameSink:
     if annotated is None:
         return DrawnSamples(labels, record.samples)
