@@ -10,6 +10,8 @@ import math
 
 NUDGE = 1e-3  # seconds by which a frame follows one that claims the same time
 SPLICE = 1.0  # seconds backwards from which on it is another recording
+STILL = 1e-6  # seconds by which a timestamp must go on to count
+BELIEVABLE = 1e12  # seconds; larger ones are rubbish
 
 
 class FrameClock:
@@ -31,18 +33,19 @@ class FrameClock:
         A frame without a stamp follows after ``interval``. One stamp that stands still is moved
         by a nudge; a second one in a row, or a splice, shifts all stamps from then on.
         """
+        known = stamp if stamp is not None and abs(stamp) < BELIEVABLE else None
         if self._last is None:
-            self._last, self._offset = 0.0, -(stamp or 0.0)
+            self._last, self._offset = 0.0, -(known or 0.0)
             return 0.0
-        if stamp is None or not math.isfinite(stamp):
+        if known is None:
             self._last += self.interval
             return self._last
-        now = stamp + self._offset
-        self._stalls = self._stalls + 1 if now <= self._last else 0
+        now = known + self._offset
+        self._stalls = self._stalls + 1 if now <= self._last + STILL else 0
         spliced = now < self._last - SPLICE or now > self._last + self.leap
         if spliced or self._stalls > 1:
             now = self._last + self.interval
-            self._offset = now - stamp
+            self._offset = now - known
         elif self._stalls:
             now = self._last + min(NUDGE, self.interval)
         self._last = max(now, math.nextafter(self._last, math.inf))

@@ -7,28 +7,26 @@ from pathlib import Path
 
 from solutions.phase4_production.video_analysis.frame_pixels import PixelConverter
 from solutions.phase4_production.video_analysis.frame_reader import DecodedFrame
-from solutions.phase4_production.video_analysis.video_container import choose_stream, open_file
+from solutions.phase4_production.video_analysis.image_file import SUFFIXES, decode_image
 from zoo.errors import InferenceError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"}
 USUAL_FPS = 30.0
 NAMED = 3  # unreadable images that are listed by name
 
 
-def natural_key(name: str) -> list[tuple[int, int, str]]:
+def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
     """Sorts names so that numbers count as numbers: frame2 before frame10.
 
     >>> sorted(["f10.png", "f2.png", "f1.png"], key=natural_key)
     ['f1.png', 'f2.png', 'f10.png']
     """
     parts = re.findall(r"[0-9]+|[^0-9]+", name)
-    return [(0, int(p), "") if p.isdecimal() else (1, 0, p.casefold()) for p in parts] + [
-        (2, 0, name)  # names that differ in leading zeros or case only
-    ]
+    key = [(0, int(p), "") if p.isdecimal() else (1, 0, p.casefold()) for p in parts]
+    return key, name  # the name for those that differ in leading zeros or case only
 
 
 class FrameFolder:
-    """Reads the images of a folder; those of another size are brought to the first one's.
+    """Reads the images of a folder, or a single one; all are brought to the size of the first.
 
     An image that cannot be read is skipped and named in ``broken``; its number and time are left
     out, so that the frames after it keep theirs. The rate is that of a ``seqinfo.ini``
@@ -60,14 +58,8 @@ class FrameFolder:
     def _decode(self) -> Iterator[DecodedFrame]:
         for index, path in enumerate(self.paths):
             try:
-                container = open_file(path)
-                try:
-                    stream = choose_stream(container, str(path), None)
-                    stream.codec_context.thread_count = 1
-                    image = self._pixels.convert(next(container.decode(stream)))
-                finally:
-                    container.close()
-            except (InferenceError, OSError, ValueError, StopIteration):
+                image = self._pixels.convert(decode_image(path.read_bytes()))
+            except (InferenceError, OSError):
                 self._unreadable.append(path.name)
                 continue
             yield DecodedFrame(index, index / self.fps, image)
@@ -97,6 +89,8 @@ class FrameFolder:
 
 
 def _images(folder: Path) -> list[Path]:
+    if folder.is_file():
+        return [folder]
     try:
         files = [
             path for path in folder.iterdir()

@@ -5,6 +5,7 @@ Cameras and phones store frames the way that is easiest for them: luma and chrom
 the picture. All of that is undone here.
 """
 
+import math
 from typing import NamedTuple
 
 import av
@@ -37,16 +38,28 @@ class Orientation(NamedTuple):
 UPRIGHT = Orientation()
 
 
-def orientation_of(matrix: bytes) -> Orientation:
+def orientation_of(a: float, b: float, c: float, d: float) -> Orientation:
     """The orientation that a display matrix asks for, to the nearest right angle.
 
-    ``matrix`` holds nine int32 (a b u, c d v, x y w); a stored point (p, q) is shown at
-    (a*p + c*q + x, b*p + d*q + y): ISO/IEC 14496-12, 6.2.2.
+    A stored point (p, q) is shown at (a*p + c*q, b*p + d*q), apart from a shift: ISO/IEC
+    14496-12, 6.2.2.
     """
-    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
     if abs(b) + abs(c) > abs(a) + abs(d):
         return Orientation(True, mirror_x=c < 0, mirror_y=b < 0)
     return Orientation(False, mirror_x=a < 0, mirror_y=d < 0)
+
+
+def _orientation(frame: av.VideoFrame) -> Orientation:
+    try:
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV does not know all kinds of side data (EXIF); the angle it does
+        angle = math.radians(frame.rotation)  # counterclockwise
+        sine, cosine = math.sin(angle), math.cos(angle)
+        return orientation_of(cosine, -sine, sine, cosine)
+    if matrix is None:
+        return UPRIGHT
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()  # type: ignore[call-overload]
+    return orientation_of(a, b, c, d)
 
 
 def too_large(width: int, height: int) -> str | None:
@@ -74,8 +87,7 @@ class PixelConverter:
 
     def convert(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
         """Pixels uint8 [H, W, 3] BGR of the first frame's upright size."""
-        matrix = frame.side_data.get("DISPLAYMATRIX")
-        orientation = UPRIGHT if matrix is None else orientation_of(bytes(matrix))  # type: ignore[call-overload]
+        orientation = _orientation(frame)
         if self.size is None:
             stored = (frame.width, frame.height)
             self.size = stored[::-1] if orientation.swap_axes else stored

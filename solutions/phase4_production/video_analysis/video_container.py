@@ -26,7 +26,8 @@ REACHING_OUT = {  # formats that open further files, ports or devices
     "oss", "jack", "pulse", "avfoundation", "dshow", "gdigrab", "vfwcap", "decklink",
 }
 NETWORK = "http,https,httpproxy,tcp,tls,crypto,udp,rtp,srtp"
-OPEN_TIMEOUT, READ_TIMEOUT = 10.0, 10.0  # seconds
+SANE = {"max_pixels": str(MAX_PIXELS)}  # already while FFmpeg looks what it is
+TIMEOUT = 10.0  # seconds
 
 
 @cache
@@ -58,7 +59,9 @@ def open_file(path: Path) -> InputContainer:
             raise InferenceError(f"video {path}: not a file")
         if path.stat().st_size == 0:
             raise InferenceError(f"video {path}: the file is empty")
-        options = {"protocol_whitelist": "file", "format_whitelist": harmless_formats(False)}
+        options = SANE | {
+            "protocol_whitelist": "file", "format_whitelist": harmless_formats(False)
+        }
         container = av.open(f"file:{path}", options=options)
     except (FFmpegError, OSError, ValueError) as error:
         raise InferenceError(f"video {path}: {_why_unreadable(path, error)}") from error
@@ -68,21 +71,19 @@ def open_file(path: Path) -> InputContainer:
     return container
 
 
-def open_url(
-    url: StreamUrl, open_timeout: float = OPEN_TIMEOUT, read_timeout: float = READ_TIMEOUT
-) -> InputContainer:
+def open_url(url: StreamUrl, timeout: float = TIMEOUT) -> InputContainer:
     """The container behind that address; RTSP over TCP.
 
-    Timeouts are in seconds: for opening as a whole, and for each read later on.
+    ``timeout`` is in seconds: for opening as a whole, and for each read later on.
     Raises InferenceError where nobody answers or the answer is no video.
     """
-    options = {"protocol_whitelist": NETWORK, "format_whitelist": harmless_formats(True)}
+    options = SANE | {"protocol_whitelist": NETWORK, "format_whitelist": harmless_formats(True)}
     if url.scheme.startswith("rtsp"):
         options["rtsp_transport"] = "tcp"
     try:
-        return av.open(url.url, options=options, timeout=(open_timeout, read_timeout))
+        return av.open(url.url, options=options, timeout=timeout)
     except ExitError as error:
-        raise InferenceError(f"video {url}: no answer within {open_timeout:g} s") from error
+        raise InferenceError(f"video {url}: no answer within {timeout:g} s") from error
     except (FFmpegError, OSError, ValueError) as error:
         raise InferenceError(f"video {url}: cannot be opened ({reason_of(error)})") from error
 
@@ -109,7 +110,11 @@ def choose_stream(container: InputContainer, name: str, number: int | None) -> V
     stream = max(known, key=lambda s: s.width * s.height)
     if reason := too_large(stream.width, stream.height):
         raise InferenceError(f"video {name}: {reason}")
-    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # should the size change
+    if not stream.width:
+        raise InferenceError(
+            f"video {name}: no frame can be decoded: damaged, or more than {MAX_PIXELS} pixels"
+        )
+    stream.codec_context.options = SANE  # should the size change on the way
     return stream
 
 

@@ -13,6 +13,7 @@ from solutions.phase4_production.video_analysis.frame_pixels import PixelConvert
 from solutions.phase4_production.video_analysis.frame_reader import DecodedFrame as DecodedFrame
 from solutions.phase4_production.video_analysis.stream_url import StreamUrl
 from solutions.phase4_production.video_analysis.video_container import (
+    TIMEOUT,
     choose_stream,
     open_file,
     open_url,
@@ -37,10 +38,14 @@ class VideoReader:
     comes or the timeout passes; ``StreamReader`` wraps it for streams that come and go.
     """
 
-    def __init__(self, video: Path | StreamUrl, stream: int | None = None) -> None:
+    def __init__(
+        self, video: Path | StreamUrl, stream: int | None = None, timeout: float = TIMEOUT
+    ) -> None:
         self.name = str(video)
         from_network = isinstance(video, StreamUrl)
-        self._container = open_url(video) if isinstance(video, StreamUrl) else open_file(video)
+        self._container = (
+            open_url(video, timeout) if isinstance(video, StreamUrl) else open_file(video)
+        )
         self._lock, self._closed = threading.Lock(), False
         self.broken: str | None = None
         self._damaged = 0  # packets that could not be decoded

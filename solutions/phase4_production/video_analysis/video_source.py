@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 from solutions.phase4_production.video_analysis.camera import CameraReader
 from solutions.phase4_production.video_analysis.frame_folder import FrameFolder
 from solutions.phase4_production.video_analysis.frame_reader import FrameReader
+from solutions.phase4_production.video_analysis.image_file import SUFFIXES
 from solutions.phase4_production.video_analysis.stream_reader import StreamReader
 from solutions.phase4_production.video_analysis.stream_url import StreamUrl, is_url
 from solutions.phase4_production.video_analysis.video_reader import VideoReader
@@ -78,13 +79,17 @@ def open_reader(source: Source, stream: int | None = None) -> FrameReader:
     video = source.video
     if isinstance(video, StreamUrl):
         return StreamReader(lambda: VideoReader(video, stream))
-    if isinstance(video, Path) and not video.is_dir():
+    if isinstance(video, Path) and not video.is_dir() and not _is_image(video):
         return VideoReader(video, stream)
     if stream is not None:
         raise InferenceError(f"video {source.name}: has one picture stream: leave --stream out")
     if isinstance(video, Webcam):
         return StreamReader(lambda: CameraReader(video.number))
     return FrameFolder(video)
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
 def street_config(name: str) -> StreetConfig:
@@ -125,7 +130,12 @@ def _locate(video: str) -> Path | StreamUrl | Webcam:
         return StreamUrl(video)
     if webcam := _WEBCAM.fullmatch(video):
         return Webcam(int(webcam[1]))
-    return Path(video)
+    path = Path(video)
+    try:
+        path.exists()
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise InferenceError(f"video {video[:80]!r}: no such file ({error})") from error
+    return path
 
 
 def _render(config: StreetConfig) -> StreetClip:
