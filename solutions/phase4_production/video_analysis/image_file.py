@@ -1,6 +1,9 @@
 """One image file decoded by what it holds, whatever its name says."""
 
+from typing import cast
+
 import av
+from av.codec import CodecContext
 from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 
@@ -22,7 +25,7 @@ def decode_image(content: bytes) -> av.VideoFrame:
     codec = next((name for magic, name in MAGIC.items() if content.startswith(magic)), None)
     if codec is None:
         raise InferenceError("not an image of a known format")
-    context = VideoCodecContext.create(codec, "r")
+    context = cast(VideoCodecContext, CodecContext.create(codec, "r"))
     context.options, context.thread_count = {"max_pixels": str(MAX_PIXELS)}, 1
     try:
         frames = context.decode(av.Packet(content)) + context.decode(None)

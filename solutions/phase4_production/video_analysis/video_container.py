@@ -5,6 +5,7 @@ machine, a description of network ports, or a device. A file is therefore opened
 alone, whatever its name looks like, and a stream may only lead to further network addresses.
 """
 
+import time
 from functools import cache
 from pathlib import Path
 
@@ -80,11 +81,12 @@ def open_url(url: StreamUrl, timeout: float = TIMEOUT) -> InputContainer:
     options = SANE | {"protocol_whitelist": NETWORK, "format_whitelist": harmless_formats(True)}
     if url.scheme.startswith("rtsp"):
         options["rtsp_transport"] = "tcp"
+    start = time.monotonic()
     try:
         return av.open(url.url, options=options, timeout=timeout)
-    except ExitError as error:
-        raise InferenceError(f"video {url}: no answer within {timeout:g} s") from error
     except (FFmpegError, OSError, ValueError) as error:
+        if isinstance(error, ExitError) or time.monotonic() >= start + timeout:
+            raise InferenceError(f"video {url}: no answer within {timeout:g} s") from error
         raise InferenceError(f"video {url}: cannot be opened ({reason_of(error)})") from error
 
 
