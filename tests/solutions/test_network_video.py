@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +168,7 @@ NEEDED = (
 )
 
 
+@cache
 def has_gstreamer() -> bool:
     if not SYSTEM_PYTHON.exists():
         return False

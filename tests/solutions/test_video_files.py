@@ -163,12 +163,12 @@ def test_joined_recordings_go_on_in_time(tmp_path: Path) -> None:
 
 def test_damage_in_the_middle_is_left_out_and_told(tmp_path: Path) -> None:
     images = [np.random.default_rng(i).integers(0, 255, (96, 160, 3), np.uint8) for i in range(20)]
-    content = bytearray(write_video(tmp_path / "a.avi", images, "png", "rgb24").read_bytes())
+    content = bytearray(write_video(tmp_path / "a.mov", images, "png", "rgb24").read_bytes())
     places = [at for at in range(len(content)) if content[at : at + 8] == b"\x89PNG\r\n\x1a\n"]
     for at in places[5:8]:
         content[at : at + 30] = bytes(30)
-    (tmp_path / "b.avi").write_bytes(content)
-    reader = VideoReader(tmp_path / "b.avi")
+    (tmp_path / "b.mov").write_bytes(content)
+    reader = VideoReader(tmp_path / "b.mov")
     frames = list(reader.frames())
     assert len(frames) == 17
     assert reader.broken is not None and "3 damaged packets left out" in reader.broken
@@ -179,7 +179,7 @@ def test_damage_in_the_middle_is_left_out_and_told(tmp_path: Path) -> None:
 def test_a_codec_that_is_not_built_in_is_an_error(tmp_path: Path) -> None:
     whole = write_square(tmp_path / "a.mp4", 5).read_bytes()
     (tmp_path / "b.mp4").write_bytes(whole.replace(b"avc1", b"xyz9").replace(b"avcC", b"xyzC"))
-    with pytest.raises(InferenceError, match=r"b\.mp4: no frame can be decoded: .* lacks its codec"):
+    with pytest.raises(InferenceError, match=r"b\.mp4: no frame can .* lacks its codec"):
         VideoReader(tmp_path / "b.mp4")
 
 

@@ -124,7 +124,8 @@ class VideoReader:
         if self._ended_early(count, last):
             self.broken = f"{count} of {self.expected_frames} frames could be decoded"
         elif self._damaged:
-            self.broken = f"{self._damaged} damaged packets left out ({self.broken})"
+            packets = "packet" if self._damaged == 1 else "packets"
+            self.broken = f"{self._damaged} damaged {packets} left out ({self.broken})"
 
     def _ended_early(self, count: int, last: float) -> bool:
         """Whether frames are missing at the end. Fewer frames than the container counts are no
