@@ -1,11 +1,14 @@
 """Reading and writing video: what comes out is what went in, and bad files get a clear word."""
 
+import threading
 from pathlib import Path
 
 import av
 import numpy as np
+import psutil
 import pytest
 from moving_square import FPS, HEIGHT, WIDTH, square_box, square_frame, write_square
+from nasty_videos import write_video
 
 from solutions.phase4_production.video_analysis.video_reader import VideoReader
 from solutions.phase4_production.video_analysis.video_writer import VideoWriter
@@ -111,19 +114,119 @@ def test_unwritable_video_is_named(tmp_path: Path) -> None:
         VideoWriter(tmp_path / "no" / "such.mp4", 64, 64, 25)
 
 
-def test_frames_that_change_size_keep_the_size_of_the_stream(tmp_path: Path) -> None:
+def test_frames_that_change_size_keep_the_size_of_the_first(tmp_path: Path) -> None:
     path = tmp_path / "grows.ts"
     parts = []
     for width in (WIDTH, 2 * WIDTH):
-        with av.open(str(tmp_path / f"{width}.ts"), "w") as container:
-            stream = container.add_stream("libx264", rate=FPS)
-            stream.width, stream.height, stream.pix_fmt = width, HEIGHT, "yuv420p"
-            for index in range(10):
-                image = np.repeat(square_frame(index), width // WIDTH, axis=1)
-                frame = av.VideoFrame.from_ndarray(image, format="bgr24")
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode())
-        parts.append((tmp_path / f"{width}.ts").read_bytes())
+        images = [np.repeat(square_frame(i), width // WIDTH, axis=1) for i in range(10)]
+        part = write_video(tmp_path / f"{width}.ts", images)
+        parts.append(part.read_bytes())
     path.write_bytes(b"".join(parts))
-    shapes = {f.image.shape for f in VideoReader(path).frames()}
-    assert shapes == {(HEIGHT, WIDTH, 3)}
+    frames = list(VideoReader(path).frames())
+    assert {f.image.shape for f in frames} == {(HEIGHT, WIDTH, 3)} and len(frames) == 20
+    for frame in (frames[3], frames[13]):  # 13: the square at its old place, brought to size
+        x1, y1, x2, y2 = square_box(3)
+        assert frame.image[y1 + 2 : y2 - 2, x1 + 2 : x2 - 2].mean() > 220
+        assert frame.image[:, x2 + 8 :].mean() < 60
+    assert np.diff([f.time for f in frames]).min() > 0
+
+
+STAMPS = {
+    "variable": (lambda i: i * i, lambda i: i * i / 25),
+    "late start": (lambda i: 500 + i, lambda i: i / 25),
+}
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".mov"])
+@pytest.mark.parametrize("name", STAMPS)
+def test_times_are_those_of_the_video(tmp_path: Path, name: str, suffix: str) -> None:
+    stamp, expected = STAMPS[name]
+    path = write_video(tmp_path / f"a{suffix}", [square_frame(i) for i in range(12)], times=stamp)
+    found = [f.time for f in VideoReader(path).frames()]
+    assert np.allclose(found, [expected(i) for i in range(12)], atol=2e-3)
+
+
+def test_without_timestamps_the_rate_counts(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.h264", [square_frame(i) for i in range(12)])
+    found = [f.time for f in VideoReader(path).frames()]
+    assert np.allclose(found, np.arange(12) / 25, atol=1e-6)
+
+
+def test_joined_recordings_go_on_in_time(tmp_path: Path) -> None:
+    part = write_video(tmp_path / "a.ts", [square_frame(i) for i in range(25)]).read_bytes()
+    (tmp_path / "b.ts").write_bytes(part * 3)
+    frames = list(VideoReader(tmp_path / "b.ts").frames())
+    gaps = np.diff([f.time for f in frames])
+    assert len(frames) == 75 and gaps.min() > 0
+    assert abs(frames[-1].time - 74 / 25) < 0.2
+
+
+def test_damage_in_the_middle_is_left_out_and_told(tmp_path: Path) -> None:
+    images = [np.random.default_rng(i).integers(0, 255, (96, 160, 3), np.uint8) for i in range(20)]
+    content = bytearray(write_video(tmp_path / "a.mov", images, "png", "rgb24").read_bytes())
+    places = [at for at in range(len(content)) if content[at : at + 8] == b"\x89PNG\r\n\x1a\n"]
+    for at in places[5:8]:
+        content[at : at + 30] = bytes(30)
+    (tmp_path / "b.mov").write_bytes(content)
+    reader = VideoReader(tmp_path / "b.mov")
+    frames = list(reader.frames())
+    assert len(frames) == 17
+    assert reader.broken is not None and "3 damaged packets left out" in reader.broken
+    assert (frames[-1].image == images[-1]).all()
+    assert np.isclose(frames[-1].time, 19 / 25)
+
+
+def test_a_codec_that_is_not_built_in_is_an_error(tmp_path: Path) -> None:
+    whole = write_square(tmp_path / "a.mp4", 5).read_bytes()
+    (tmp_path / "b.mp4").write_bytes(whole.replace(b"avc1", b"xyz9").replace(b"avcC", b"xyzC"))
+    with pytest.raises(InferenceError, match=r"b\.mp4: no frame can .* lacks its codec"):
+        VideoReader(tmp_path / "b.mp4")
+
+
+def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "song.mp4"
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("aac", rate=16000)
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.sample_rate = 16000
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode())
+        picture = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="bgr24")
+        container.mux(cover.encode(picture))
+        container.mux(cover.encode())
+    with pytest.raises(InferenceError, match="has no picture stream"):
+        VideoReader(path)
+
+
+def test_reading_can_be_ended_from_another_thread(tmp_path: Path) -> None:
+    reader = VideoReader(write_square(tmp_path / "a.mp4", 50))
+    frames = reader.frames()
+    assert next(frames).index == 0 and next(frames).index == 1
+    thread = threading.Thread(target=reader.close)
+    thread.start()
+    thread.join()
+    assert list(frames) == [] and reader.broken is None
+    reader.close()
+
+
+def test_reading_and_writing_5000_frames_needs_no_more_memory(tmp_path: Path) -> None:
+    process = psutil.Process()
+    writer = VideoWriter(tmp_path / "a.mp4", WIDTH, HEIGHT, FPS)
+    used = []
+    for index in range(5000):
+        writer.write(square_frame(index), index / FPS)
+        if index in (1000, 4999):
+            used.append(process.memory_info().rss)
+    writer.close()
+    reader = VideoReader(tmp_path / "a.mp4")
+    count = 0
+    for frame in reader.frames():
+        count += 1
+        if frame.index in (1000, 4999):
+            used.append(process.memory_info().rss)
+    assert count == 5000 and reader.broken is None
+    assert used[1] - used[0] < 8 << 20, used  # one frame kept each time would be 176 MB
+    assert used[3] - used[2] < 8 << 20, used

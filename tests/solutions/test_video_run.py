@@ -113,7 +113,7 @@ def test_a_fault_of_the_encoder_is_told(
 ) -> None:
     from solutions.phase4_production.video_analysis import video_run
 
-    def full(self: object, image: object) -> None:
+    def full(self: object, image: object, time: float) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(video_run.VideoWriter, "write", full)

@@ -52,10 +52,9 @@ from solutions.phase4_production.video_analysis.run_output import (
     write_results,
 )
 from solutions.phase4_production.video_analysis.run_record import RunRecord, percentiles
-from solutions.phase4_production.video_analysis.video_reader import VideoReader
 from solutions.phase4_production.video_analysis.video_run import run_video
 from solutions.phase4_production.video_analysis.video_source import DEMO as DEMO
-from solutions.phase4_production.video_analysis.video_source import open_source
+from solutions.phase4_production.video_analysis.video_source import open_reader, open_source
 from zoo.errors import InferenceError
 from zoo.terminal import progress_bar, run_command
 
@@ -142,7 +141,7 @@ def edge(**asked: Any) -> int:
     source = open_source(options.video, options.truth)
     for note in filter(None, (*device.notes, source.note)):
         click.echo(f"note: {note}", err=True)
-    with closing(VideoReader(source.video)) as reader:
+    with closing(open_reader(source, options.stream)) as reader:
         loaded = load_pipeline(options, device, reader)
         for note in loaded.notes:
             click.echo(f"note: {note}", err=True)

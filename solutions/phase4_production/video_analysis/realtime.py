@@ -94,7 +94,7 @@ class PacedSource:
     def __init__(
         self, reader: FrameReader, limit: int | None, stop: Interruption, drops: Counter[str]
     ) -> None:
-        self._stop, self._drops = stop, drops
+        self._reader, self._stop, self._drops = reader, stop, drops
         self._ended = threading.Event()
         self._done = threading.Event()
         self._fault: BaseException | None = None
@@ -140,4 +140,5 @@ class PacedSource:
     def close(self) -> None:
         """End the thread, whatever it is doing."""
         self._ended.set()
+        self._reader.close()  # a live one may wait for a frame that never comes
         self._thread.join()

@@ -43,12 +43,12 @@ class RunSettings:
     notes: tuple[str, ...] = ()  # what is to be said about the run
 
 
-def prepare_output(folder: Path, video: Path) -> None:
+def prepare_output(folder: Path, video: object) -> None:
     """Make the folder and clear an earlier run's files from it.
 
     Raises InferenceError where it cannot be written to, or where that would delete the video.
     """
-    if (folder / VIDEO).resolve() == video.resolve():
+    if isinstance(video, Path) and (folder / VIDEO).resolve() == video.resolve():
         raise InferenceError(f"output {folder}: would overwrite the video {video}: choose another")
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -42,7 +42,7 @@ class FrameSource:
     """
 
     def __init__(self, reader: FrameReader, limit: int | None, stop: Interruption) -> None:
-        self._stop, self._ended = stop, False
+        self._reader, self._stop, self._ended = reader, stop, False
         self._taken = threading.Semaphore(1)  # held while a frame waits or is being decoded
         self._queue: queue.SimpleQueue[TimedFrame | BaseException | None] = queue.SimpleQueue()
         self._thread = threading.Thread(
@@ -86,6 +86,7 @@ class FrameSource:
     def close(self) -> None:
         """End the thread, whatever it is doing."""
         self._ended = True
+        self._reader.close()  # a live one may wait for a frame that never comes
         self._thread.join()
 
 
@@ -156,7 +157,7 @@ class DrawnVideo:
         start = time.perf_counter()
         image = self._annotator.draw(frame.image, result.tracks, caption)
         drawn = time.perf_counter()
-        self._writer.write(image)
+        self._writer.write(image, frame.time)
         self._record.add_stage("draw", (drawn - start) * 1e3)
         self._record.add_stage("encode", (time.perf_counter() - drawn) * 1e3)
         self._record.samples.offer(frame.index, frame.time, len(result.tracks), image)
