@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import Interleaved, Spread, interleave
+from benchmarks.peers import tracking as peers
 from benchmarks.suite import Context, Goal, Row, SuiteResult, at_least, at_most, unmeasured
-from benchmarks.suites import tracker_peers as peers
 from solutions.phase4_production.video_analysis.edge_inference import DEMO, warm_up
 from solutions.phase4_production.video_analysis.model_pipeline import build_detector, build_pipeline
 from solutions.phase4_production.video_analysis.run_record import RunRecord, percentiles

@@ -74,11 +74,10 @@ def test_surprise_is_the_mahalanobis_distance() -> None:
     rng = np.random.default_rng(11)
     boxes = rng.uniform(20, 80, (3, 4))
     states = kf.predict(kf.initiate(boxes))
-    measured = boxes[:2] + rng.normal(0, 4, (2, 4))
+    measured = boxes + rng.normal(0, 4, (3, 4))
     found = kf.surprise(states, measured)
     for i in range(3):
         size = np.tile(states.position[i, 2:], 2)
         covariance = np.diag(states.pp[i] + (kf.POSITION_NOISE * size) ** 2)
-        for j in range(2):
-            expected = mahalanobis(measured[j], states.position[i], np.linalg.inv(covariance))
-            assert found[i, j] == pytest.approx(expected**2)
+        expected = mahalanobis(measured[i], states.position[i], np.linalg.inv(covariance))
+        assert found[i] == pytest.approx(expected**2)

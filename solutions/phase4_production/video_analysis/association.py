@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 Indices = NDArray[np.int64]
+NOBODY: Indices = np.zeros(0, np.int64)
 
 
 class Matches(NamedTuple):
@@ -24,6 +25,8 @@ def associate(similarity: NDArray[np.floating], least: float) -> Matches:
     Only pairs with a similarity of at least ``least`` (> 0) are allowed.
     """
     rows, columns = similarity.shape
+    if rows == 0 or columns == 0:
+        return Matches(NOBODY, NOBODY, np.arange(rows), np.arange(columns))
     allowed = np.where(similarity >= least, similarity, 0.0)
     paired_rows, paired_columns = linear_sum_assignment(allowed, maximize=True)
     good = allowed[paired_rows, paired_columns] > 0
@@ -39,4 +42,4 @@ def associate(similarity: NDArray[np.floating], least: float) -> Matches:
 def _others(count: int, taken: Indices) -> Indices:
     free = np.ones(count, bool)
     free[taken] = False
-    return np.flatnonzero(free)
+    return free.nonzero()[0]

@@ -90,14 +90,14 @@ def predict(states: BoxStates, elapsed: float = 1.0) -> BoxStates:
 
 
 def surprise(states: BoxStates, measured: Floats) -> Floats:
-    """Squared Mahalanobis distance of every state [n] to every box cx, cy, w, h [m, 4] -> [n, m].
+    """Squared Mahalanobis distance [n] of each state to the box cx, cy, w, h [n, 4] beside it.
 
     Over four coordinates; how many standard deviations the box lies from where the state expects
     it (Wojke et al., arXiv:1703.07402, equation 1).
     """
     noise = (POSITION_NOISE * _scale(states.position)) ** 2
-    gap = measured[None] - states.position[:, None]
-    distance: Floats = (gap**2 / (states.pp + noise)[:, None]).sum(axis=2)
+    gap = measured - states.position
+    distance: Floats = (gap * gap / (states.pp + noise)).sum(axis=1)
     return distance
 
 

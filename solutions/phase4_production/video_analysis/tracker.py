@@ -126,12 +126,12 @@ class ByteTracker:
         confirmed = np.flatnonzero(tracks.identity > 0)
         tentative = np.flatnonzero(tracks.identity == 0)
 
-        first = associate(similarity[np.ix_(confirmed, strong)], config.first_match)
+        first = associate(similarity[confirmed[:, None], strong], config.first_match)
         left = confirmed[first.free_rows]
         expected = left[tracks.missed[left] <= 1.5 * seconds]  # seen in the last frame
-        second = associate(similarity[np.ix_(expected, weak)], config.second_match)
+        second = associate(similarity[expected[:, None], weak], config.second_match)
         unclaimed = strong[first.free_columns]
-        third = associate(similarity[np.ix_(tentative, unclaimed)], config.tentative_match)
+        third = associate(similarity[tentative[:, None], unclaimed], config.tentative_match)
 
         rows = np.concatenate(
             [confirmed[first.rows], expected[second.rows], tentative[third.rows]]
@@ -148,12 +148,15 @@ class ByteTracker:
         """IoU of the expected boxes with the detections; less where the class is another, none
         where the box lies too far from what the motion lets expect."""
         similarity = iou_matrix(to_corners(self.tracks.states.position), detections.boxes)
-        if similarity.size:
-            labels = self.tracks.votes.argmax(axis=1)
-            different = labels[:, None] != detections.labels
-            similarity[different] *= self.config.other_class
-            distance = surprise(self.tracks.states, to_centre(detections.boxes))
-            similarity[distance > self.config.gate] = 0.0
+        rows, columns = similarity.nonzero()  # few pairs overlap: only these are looked at
+        if not len(rows):
+            return similarity
+        labels = self.tracks.votes.argmax(axis=1)
+        different = labels[rows] != detections.labels[columns]
+        similarity[rows[different], columns[different]] *= self.config.other_class
+        distance = surprise(self.tracks.states.select(rows), to_centre(detections.boxes[columns]))
+        far = distance > self.config.gate
+        similarity[rows[far], columns[far]] = 0.0
         return similarity
 
     def _take(self, rows: Indices, detections: Detections, found: Indices) -> None:
