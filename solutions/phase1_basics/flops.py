@@ -35,14 +35,23 @@ def convolution_flops(weight: Shape, output: Shape) -> int:
 
 
 def transposed_convolution_flops(weight: Shape, source: Shape) -> int:
-    """2 x input elements x (outputs of one input): weight [C, M/groups, k...], input [N, C, ...]."""
+    """2 x input elements x (outputs of one input): weight [C, M/groups, k...], source [N, C, ..].
+    """
     return 2 * elements(source) * elements(weight[1:])
 
 
-def product_flops(left: Shape, output: Shape, transposed: bool = False) -> int:
-    """2 x output elements x length of the sum: left [..., m, K] (or [..., K, m]), output
-    [..., m, n]."""
-    return 2 * elements(output) * left[-2 if transposed and len(left) > 1 else -1]
+def product_flops(left: Shape, right: Shape, output: Shape) -> int:
+    """2 x output elements x length of the sums, of a matrix product [..., m, K] x [..., K, n].
+
+    Either operand may lie transposed (fused products hide it): the area of the two over that of
+    the product, m K x K n / m n, is K squared.
+    """
+    if min(len(left), len(right)) == 1:
+        length = left[0] if len(left) == 1 else right[0]
+    else:
+        area = elements(output[-2:])
+        length = math.isqrt(elements(left[-2:]) * elements(right[-2:]) // area) if area else 0
+    return 2 * elements(output) * length
 
 
 def attention_flops(query: Shape, key: Shape, value: Shape) -> int:
@@ -68,22 +77,13 @@ def operator_flops(kind: str, inputs: Sequence[Shape], outputs: Sequence[Shape])
     if kind == "ConvTranspose":
         return transposed_convolution_flops(inputs[1], inputs[0])
     if kind in PRODUCTS:
-        # The sum's length, whichever way round the operands lie: m K x K n = m n x K^2.
-        left, right = _matrices(inputs)
-        batch = elements(output[:-2])
-        sides = elements(left[-2:]) * elements(right[-2:])
-        length = math.isqrt(sides // max(elements(output[-2:]), 1))
-        return 2 * batch * elements(output[-2:]) * length
+        # The quantized forms have scales, of at most one dimension, between the operands.
+        matrices = [shape for shape in inputs if len(shape) >= 2]
+        left, right = (matrices if len(matrices) >= 2 else list(inputs))[:2]
+        return product_flops(left, right, output)
     if kind in POOLS:
         return elements(inputs[0]) if kind not in {"MaxPool", "AveragePool"} else elements(output)
     return elements(output) if kind in ELEMENTWISE else 0
-
-
-def _matrices(inputs: Sequence[Shape]) -> tuple[Shape, Shape]:
-    """The two operands, as matrices: a vector is a row on the left, a column on the right."""
-    operands = [shape for shape in inputs if shape][:2]
-    left, right = operands[0], operands[1]
-    return ((1, *left) if len(left) == 1 else left, (*right, 1) if len(right) == 1 else right)
 
 
 def traffic_bytes(tensors: Sequence[tuple[Shape, int]]) -> int:

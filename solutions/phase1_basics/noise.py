@@ -107,7 +107,8 @@ def drift(values: Sequence[float] | Floats, blocks: int = BLOCKS) -> Drift:
     sample = checked_sample(values)
     if len(sample) < 8:
         return Drift(0.0, 1.0)
-    medians = np.array([np.median(part) for part in np.array_split(sample, min(blocks, len(sample)))])
+    parts = np.array_split(sample, min(blocks, len(sample)))
+    medians = np.array([np.median(part) for part in parts])
     first, second = np.triu_indices(len(medians), 1)
     rises = medians[second] - medians[first]
     score = int(np.sign(rises).sum())
