@@ -15,6 +15,7 @@ import numpy as np
 from solutions.phase1_basics.call_tree import call_tree, icicle
 from solutions.phase1_basics.latency_profile import LatencyProfile
 from solutions.phase1_basics.layers import Layer, top_layers
+from solutions.phase1_basics.profile_text import milliseconds
 from solutions.phase1_basics.roofline import Ceilings, place
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def latency_timeline(profile: LatencyProfile) -> str:
         style = (0, (4, 3)) if estimate.supported else (0, (1, 3))
         plot.axhline(value, color=INK, linewidth=0.9, linestyle=style)
         last = max(value, last + latency.max() * 0.09)
-        plot.annotate(f"{estimate.name}  {value:.4g} ms", (1.0, last), color=INK, va="center",
+        plot.annotate(f"{estimate.name}  {milliseconds(estimate.value)} ms", (1.0, last), color=INK, va="center",
                       xycoords=("axes fraction", "data"), xytext=(6, 0),
                       textcoords="offset points")
     plot.set(xlabel="request", ylabel="latency, ms")
@@ -108,7 +109,7 @@ def latency_distribution(profiles: Sequence[LatencyProfile]) -> str:
     plot.set_yticks([100, 50, 10, 5, 1], ["100", "50", "10", "5", "1"], minor=False)
     plot.yaxis.set_minor_locator(_no_ticks())
     if len(profiles) > 1:
-        plot.legend(loc="upper right")
+        plot.legend(loc="upper right", frameon=False)
     plot.set(xlabel="latency, ms", ylabel="requests at least as slow, %")
     plot.set_xlim(left=0)
     return svg(figure)
@@ -131,7 +132,7 @@ def latency_parts(profiles: Sequence[LatencyProfile]) -> str:
         left += width
     plot.invert_yaxis()
     plot.set_xlabel("mean per request, ms")
-    figure.legend(loc="outside upper center", ncols=3, handlelength=1.1)
+    figure.legend(loc="outside upper center", ncols=3, handlelength=1.1, frameon=False)
     return svg(figure)
 
 
@@ -195,6 +196,7 @@ def roofline_plot(layers: list[Layer], ceilings: Ceilings) -> str:
                      s=[8 + 90 * layer.seconds / most for layer, _ in own], color=colour,
                      alpha=0.55, linewidth=0, label=f"{bound} bound")
     plot.set(xscale="log", yscale="log", xlabel="operations per byte", ylabel="GFLOP/s")
+    plot.set_ylim(top=ceilings.peak_flops / 1e9 * 5)
     plot.annotate(f"{ceilings.peak_flops / 1e9:.3g} GFLOP/s", (high, ceilings.peak_flops / 1e9),
                   ha="right", va="bottom", xytext=(0, 3), textcoords="offset points")
     plot.annotate(f"{ceilings.bandwidth / 1e9:.3g} GB/s",
@@ -202,5 +204,7 @@ def roofline_plot(layers: list[Layer], ceilings: Ceilings) -> str:
                   xytext=(-2, 10), textcoords="offset points")
     for axis in (plot.xaxis, plot.yaxis):
         axis.set_minor_locator(_no_ticks())
-    plot.legend(loc="lower right", handletextpad=0.2)
+    legend = plot.legend(loc="lower right", handletextpad=0.2, frameon=False)
+    for handle in legend.legend_handles:
+        handle.set_sizes([30])
     return svg(figure)

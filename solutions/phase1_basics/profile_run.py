@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +11,7 @@ from solutions.phase1_basics.device_comparison import compare_devices
 from solutions.phase1_basics.energy import cpu_energy, gpu_energy
 from solutions.phase1_basics.latency_profile import summarise
 from solutions.phase1_basics.load_generator import closed_loop, open_loop, poisson_arrivals
+from solutions.phase1_basics.matrix_product import matrix_products
 from solutions.phase1_basics.memory_profile import (
     device_memory,
     process_memory,
@@ -22,13 +22,13 @@ from solutions.phase1_basics.onnx_profile import profile_onnx
 from solutions.phase1_basics.profile_record import Profile, describe_machine
 from solutions.phase1_basics.profile_target import ProfileTarget
 from solutions.phase1_basics.request_times import RequestTimes
-from solutions.phase1_basics.roofline import Multiply, measure_ceilings
+from solutions.phase1_basics.roofline import measure_ceilings
 from solutions.phase1_basics.throttling import cpu_frequency
 from solutions.phase1_basics.torch_profile import profile_torch
 from solutions.phase1_basics.warm_up import WarmUp, warm_up
 from zoo.errors import InferenceError
 
-PRODUCT = 1024  # rows of the matrices that measure the peak
+PRODUCTS = (512, 1024)  # rows of the matrices that measure the peak
 Progress = Callable[[str, int, int], None]  # part, done, of
 
 
@@ -160,25 +160,7 @@ def _ceilings(
         profile.ceilings = measure_gpu_ceilings(target.device)
         return
     progress("ceilings", 0, 1)
-    products = matrix_products(PRODUCT, target.threads)
-    profile.ceilings = measure_ceilings(products, 2.0 * PRODUCT**3, target.threads)
-
-
-def matrix_products(size: int, threads: int) -> dict[str, Multiply]:
-    """A float32 matrix product [size, size] by each library that is installed."""
-    from solutions.phase1_basics.matrix_product import onnx_product
-
-    matrix = np.random.default_rng(0).random((size, size), np.float32)
-    target = np.empty_like(matrix)
-    found: dict[str, Multiply] = {"NumPy": lambda: np.matmul(matrix, matrix, out=target)}
-    with suppress(ImportError):
-        found["ONNX Runtime"] = onnx_product(matrix, threads)
-    with suppress(ImportError):
-        import torch
-
-        tensor = torch.from_numpy(matrix)
-        found["torch"] = lambda: torch.mm(tensor, tensor)
-    return found
+    profile.ceilings = measure_ceilings(matrix_products(PRODUCTS, target.threads), target.threads)
 
 
 def _memory(

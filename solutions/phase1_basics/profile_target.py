@@ -132,7 +132,7 @@ def torch_target(
         raise InferenceError(f"device {device}: torch sees no GPU here; use --device cpu")
     known = torchvision.models.list_models(torchvision.models)
     if arch not in known:
-        raise InferenceError(f"{name}: {arch!r} is no architecture of torchvision: name it (--arch)")
+        raise InferenceError(f"{name}: {arch!r} is no torchvision model: name it by --arch")
     module = torchvision.models.get_model(arch, weights=None)
     if weights is not None:
         _load_weights(module, weights)

@@ -102,8 +102,9 @@ def _roofline(profile: Profile) -> list[Fact]:
     flops = sum(layer.flops for layer in profile.layers)
     if flops and profile.closed is not None:
         median = profile.closed.percentile(0.5).value
-        found.append(Fact("the model", f"{quantity(flops)}FLOP: {quantity(flops / median)}FLOP/s, "
-                                       f"{100 * flops / median / roof.peak_flops:.0f}% of the peak"))
+        rate = flops / median
+        found.append(Fact("the model", f"{quantity(flops)}FLOP: {quantity(rate)}FLOP/s, "
+                                       f"{100 * rate / roof.peak_flops:.0f}% of the peak"))
     return found
 
 

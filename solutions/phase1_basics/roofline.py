@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,13 @@ from solutions.phase1_basics.layers import Layer
 from zoo.errors import InferenceError
 
 COPY_BYTES = 128 * 2**20  # of each of two arrays: well beyond the caches
-Multiply = Callable[[], object]
+
+
+class Product(NamedTuple):
+    """A matrix product that can be repeated."""
+
+    call: Callable[[], object]
+    flops: float
 
 
 @dataclass(frozen=True)
@@ -84,20 +90,19 @@ def best_rate(work: float, call: Callable[[], object], repeats: int,
 
 
 def measure_ceilings(
-    multipliers: Mapping[str, Multiply],
-    multiply_flops: float,
+    products: Mapping[str, Product],
     threads: int = 1,
     copy_bytes: int = COPY_BYTES,
-    repeats: int = 8,
+    repeats: int = 20,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Ceilings:
     """This machine's ceilings: the best matrix product of several libraries, and a large copy.
 
-    Each multiplier does ``multiply_flops`` operations. The copy moves every byte twice, read and
+    ``products`` are named as a reader should know them. The copy moves every byte twice, read and
     written, in ``threads`` slices at once.
     """
-    rates = {name: best_rate(multiply_flops, multiply, repeats, clock)
-             for name, multiply in multipliers.items()}
+    rates = {name: best_rate(product.flops, product.call, repeats, clock)
+             for name, product in products.items()}
     best = max(rates, key=lambda name: rates[name])
     source, target = np.ones(copy_bytes, np.uint8), np.zeros(copy_bytes, np.uint8)
     with ThreadPoolExecutor(threads) as pool:
@@ -110,4 +115,4 @@ def measure_ceilings(
         copy()
         bandwidth = best_rate(2 * copy_bytes, copy, repeats, clock)
     many = f"{threads} thread{'' if threads == 1 else 's'}"
-    return Ceilings(rates[best], bandwidth, f"{best} product and NumPy copy, {many}")
+    return Ceilings(rates[best], bandwidth, f"{best}, NumPy copy, {many}")
