@@ -37,8 +37,10 @@ def read_onnx_graph(path: Path, inputs: Mapping[str, Shape]) -> OnnxGraph:
     except Exception as error:  # protobuf's and onnx's own, none of them public
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InferenceError(f"{path}: the graph's shapes are not known: {reason}") from error
+    if not graph.node:
+        raise InferenceError(f"{path}: a graph without a node is no model")
     tensors = _tensors(graph)
-    weights = {tensor.name for tensor in graph.initializer}
+    weights = {tensor.name for tensor in graph.initializer}  # and what is made of them alone
     layers, operations = [], []
     for number, node in enumerate(graph.node):
         name = node.name or f"{node.op_type}_{number}"
@@ -48,6 +50,9 @@ def read_onnx_graph(path: Path, inputs: Mapping[str, Shape]) -> OnnxGraph:
         flops = operator_flops(node.op_type, shapes, [shape for shape, _ in written])
         layers.append(Layer(name, node.op_type, 0.0, flops, traffic_bytes([*read, *written])))
         reads = tuple(n for n in node.input if n and n not in weights)
+        if not reads:
+            weights.update(node.output)
+            continue
         operations.append(Operation(name, reads, tuple(n for n in node.output if n)))
     sizes = {n: elements(s) * width for n, (s, width) in tensors.items() if n not in weights}
     return OnnxGraph(layers, operations, sizes, tuple(o.name for o in graph.output))

@@ -14,7 +14,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from solutions.phase1_basics.flops import operator_flops, traffic_bytes
+from solutions.phase1_basics.flops import PRODUCTS, operator_flops, traffic_bytes
 from solutions.phase1_basics.layers import Layer, Shape
 from zoo.errors import InferenceError
 
@@ -51,6 +51,8 @@ def _layer(name: str, runs: Sequence[Mapping[str, Any]], skip: int) -> Layer:
     inputs = _tensors(facts.get("input_type_shape", []))
     outputs = _tensors(facts.get("output_type_shape", []))
     kind = str(facts.get("op_name", "?"))
+    if kind in PRODUCTS and inputs and outputs:
+        inputs = _with_packed_weight(kind, inputs, outputs[0])
     return Layer(
         name=name or kind,
         kind=kind,
@@ -58,6 +60,20 @@ def _layer(name: str, runs: Sequence[Mapping[str, Any]], skip: int) -> Layer:
         flops=operator_flops(kind, [s for s, _ in inputs], [s for s, _ in outputs]),
         bytes_moved=traffic_bytes([*inputs, *outputs]),
     )
+
+
+def _with_packed_weight(
+    kind: str, inputs: list[tuple[Shape, int]], output: tuple[Shape, int]
+) -> list[tuple[Shape, int]]:
+    """A product's inputs with its weight, which the profile leaves out where the runtime packed
+    it beforehand: its shape follows from the other operand's and the result's."""
+    seen = len(inputs) if kind in {"MatMul", "FusedMatMul"} else sum(
+        len(shape) >= 2 for shape, _ in inputs
+    )
+    if seen >= 2 or not (inputs[0][0] and output[0]):
+        return inputs
+    (left, width), (product, _) = inputs[0], output
+    return [inputs[0], ((left[-1], product[-1]), width), *inputs[1:]]
 
 
 def _tensors(found: Sequence[Mapping[str, Sequence[int]]]) -> list[tuple[Shape, int]]:

@@ -48,14 +48,13 @@ def compare_quantile(
     """
     each = (1 + confidence) / 2
     a, b = (percentile_estimate(values, quantile, each) for values in (before, after))
-    ratio = b.value / a.value if a.value > 0 else float("inf")
+    ratio = _ratio(b.value, a.value)
     if a.low is None or a.high is None or b.low is None or b.high is None:
         few = min(len(before), len(after))
         reason = f"{few} samples, {max(a.needed, b.needed)} needed in both"
         return Comparison(mode, quantile, percentile(before, quantile), b.value, ratio, None,
                           None, "cannot tell", reason)
-    low = b.low / a.high if a.high > 0 else 0.0
-    high = b.high / a.low if a.low > 0 else float("inf")
+    low, high = _ratio(b.low, a.high), _ratio(b.high, a.low)
     verdict: Verdict = "cannot tell"
     reason = f"the interval of the ratio reaches into 1 ± {margin:g}"
     if high < 1 - margin:
@@ -63,6 +62,12 @@ def compare_quantile(
     elif low > 1 + margin:
         verdict, reason = "slower", f"the ratio is above {1 + margin:g} with {confidence:.0%}"
     return Comparison(mode, quantile, a.value, b.value, ratio, low, high, verdict, reason)
+
+
+def _ratio(after: float, before: float) -> float:
+    if before > 0:
+        return after / before
+    return float("inf") if after > 0 else 1.0
 
 
 def compare_profiles(

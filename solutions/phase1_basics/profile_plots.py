@@ -87,8 +87,8 @@ def latency_timeline(profile: LatencyProfile) -> str:
         style = (0, (4, 3)) if estimate.supported else (0, (1, 3))
         plot.axhline(value, color=INK, linewidth=0.9, linestyle=style)
         last = max(value, last + latency.max() * 0.09)
-        plot.annotate(f"{estimate.name}  {milliseconds(estimate.value)} ms", (1.0, last), color=INK, va="center",
-                      xycoords=("axes fraction", "data"), xytext=(6, 0),
+        plot.annotate(f"{estimate.name}  {milliseconds(estimate.value)} ms", (1.0, last),
+                      xycoords=("axes fraction", "data"), xytext=(6, 0), va="center",
                       textcoords="offset points")
     plot.set(xlabel="request", ylabel="latency, ms")
     plot.set_ylim(bottom=0)
@@ -204,7 +204,5 @@ def roofline_plot(layers: list[Layer], ceilings: Ceilings) -> str:
                   xytext=(-2, 10), textcoords="offset points")
     for axis in (plot.xaxis, plot.yaxis):
         axis.set_minor_locator(_no_ticks())
-    legend = plot.legend(loc="lower right", handletextpad=0.2, frameon=False)
-    for handle in legend.legend_handles:
-        handle.set_sizes([30])
+    plot.legend(loc="lower right", handletextpad=0.2, frameon=False)
     return svg(figure)
