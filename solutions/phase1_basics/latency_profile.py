@@ -59,7 +59,8 @@ class LatencyProfile:
         """What a reader must know before believing a figure, one sentence each."""
         found = list(self.noise.flags)
         if self.throttling.noticed:
-            found.append(f"throttling: {self.throttling.reason}")
+            word = "throttling" if self.throttling.evidence == "frequency" else "perhaps throttled"
+            found.append(f"{word}: {self.throttling.reason}")
         if self.mode == "open" and self.utilisation > OVERLOADED:
             found.append(f"overloaded: busy {100 * self.utilisation:.0f}% of the time, so the "
                          "queue grows as long as the run lasts")

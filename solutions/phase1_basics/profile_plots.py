@@ -6,6 +6,7 @@ page's CSS variables.
 
 import io
 import logging
+import math
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -199,9 +200,10 @@ def roofline_plot(layers: list[Layer], ceilings: Ceilings) -> str:
     plot.set_ylim(top=ceilings.peak_flops / 1e9 * 5)
     plot.annotate(f"{ceilings.peak_flops / 1e9:.3g} GFLOP/s", (high, ceilings.peak_flops / 1e9),
                   ha="right", va="bottom", xytext=(0, 3), textcoords="offset points")
+    middle = math.sqrt(low * ceilings.ridge)
     plot.annotate(f"{ceilings.bandwidth / 1e9:.3g} GB/s",
-                  (low * 1.3, ceilings.attainable(low * 1.3) / 1e9), ha="left", va="bottom",
-                  xytext=(-2, 10), textcoords="offset points")
+                  (middle, ceilings.attainable(middle) / 1e9), ha="right", va="bottom",
+                  xytext=(-4, 4), textcoords="offset points")
     for axis in (plot.xaxis, plot.yaxis):
         axis.set_minor_locator(_no_ticks())
     plot.legend(loc="lower right", handletextpad=0.2, frameon=False)

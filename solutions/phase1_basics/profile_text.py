@@ -17,9 +17,9 @@ class Fact(NamedTuple):
 
 
 def milliseconds(seconds: float) -> str:
-    """A time in ms with three significant digits or so."""
+    """A time in ms with three or four significant digits."""
     value = 1e3 * seconds
-    return f"{value:.0f}" if value >= 1000 else f"{value:.1f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}" if value >= 100 else f"{value:.3g}"
 
 
 def quantity(value: float) -> str:
