@@ -5,6 +5,7 @@ import importlib.util
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,11 @@ Floats = NDArray[np.float64]
 # Counts of which no percentile below is a whole number of samples: there LoadGen's definition of
 # a percentile and ours name the same sample.
 REQUESTS, QUICK_REQUESTS = 309, 109
-ROUNDS, QUICK_ROUNDS = 15, 9  # many short ones: a neighbour's burst then spoils few of them
-SERVICE = 5e-3  # seconds, median of the system under test
-SERVER_RATE = 100.0  # requests per second: 52% busy
+ROUNDS, QUICK_ROUNDS = 11, 5  # many short ones: a neighbour's burst then spoils few of them
+# LoadGen adds some 0.05 ms to each request on its way through the binding, which the queue of the
+# Server scenario multiplies: a system of 3 ms, 63% busy, came out 2.4% apart for that alone.
+SERVICE = 10e-3  # seconds, median of the system under test
+SERVER_RATE = 50.0  # requests per second: 52% busy
 QUANTILES = (0.5, 0.95, 0.99)
 STALL, STALL_EVERY, STALL_SERVICE, STALL_RATE = 50e-3, 100, 1e-3, 200.0
 # Neighbours on the machine only ever make a round slower, and not both loads alike: what the two
@@ -53,8 +56,7 @@ def run(context: Context) -> SuiteResult:
                      stalls["expected"]))
     seen, hidden = Spread.of(stalls["open"]), Spread.of(stalls["closed"])
     goal = at_least("p99 in ms that a stall of 50 ms shows in, open loop", seen.median, 40)
-    goals.append(Goal(goal.name, goal.goal, goal.measured, goal.holds,
-                      f"a closed loop says {hidden.median:.3g} ms"))
+    goals.append(replace(goal, note=f"a closed loop says {hidden.median:.3g} ms"))
     context.say("the profiler's own cost")
     cost = _overhead(50 if context.quick else 200)
     rows.append({"measurement": "closed loop, cost of a call in % of 1 ms", "ours": str(cost),
@@ -89,12 +91,15 @@ def _beside_loadgen(context: Context) -> tuple[list[Row], list[Goal]]:
     for scenario in SCENARIOS:
         context.say(f"LoadGen {scenario} beside ours: {rounds} rounds of {count} requests")
         found = [_round(scenario, seconds, number) for number in range(rounds)]
-        apart = []
+        apart, medians = [], []
         for q in QUANTILES:
             ours, theirs = [one[q] for one, _ in found], [other[q] for _, other in found]
             rows.append(_row(f"{scenario} p{100 * q:g} in ms: ours, LoadGen", ours, theirs))
             apart.append(100 * abs(min(ours) / min(theirs) - 1))
-        goals.append(at_most(f"{AGREE}, {scenario}", max(apart), 2.0))
+            ratios = np.array(ours) / np.array(theirs)
+            medians.append(100 * abs(float(np.median(ratios)) - 1))
+        goal = at_most(f"{AGREE}, {scenario}", max(apart), 2.0)
+        goals.append(replace(goal, note=f"by the median of all rounds {max(medians):.2g}%"))
     return rows, goals
 
 

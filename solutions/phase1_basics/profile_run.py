@@ -57,7 +57,7 @@ def profile_model(
 ) -> Profile:
     """Measure latency, memory, layers, ceilings and devices, in this order.
 
-    An error or Ctrl-C in the middle of a loop ends the profile, which keeps what it has and says
+    An error or Ctrl-C after the first request ends the profile, which keeps what it has and says
     that it is partial; a part that cannot be had here is named in ``missing``.
 
     Raises InferenceError where not a single request was finished.
@@ -72,6 +72,11 @@ def profile_model(
                 break
     except KeyboardInterrupt:
         profile.partial = "interrupted"
+    except Exception as error:  # whatever a model raises
+        if profile.closed is None:
+            raise
+        first = (str(error).splitlines() or [""])[0]
+        profile.partial = f"{type(error).__name__}: {first}"
     if profile.closed is None:
         raise InferenceError(f"nothing was measured: {profile.partial or 'no request finished'}")
     return profile
@@ -100,8 +105,8 @@ def _latency(
                 lambda done: progress("closed loop", done, count)),
         ))
 
-    measure_energy = gpu_energy if target.device.startswith("cuda") else cpu_energy
-    profile.energy = measure_energy(measure)
+    kind, _, index = target.device.partition(":")
+    profile.energy = gpu_energy(measure, int(index or 0)) if kind == "cuda" else cpu_energy(measure)
     frequencies.append(cpu_frequency())
     profile.closed = summarise(times[0], count, None, frequencies)
     profile.partial = times[0].stopped

@@ -115,6 +115,19 @@ def test_a_model_that_breaks_in_the_middle_leaves_a_partial_profile(
     assert "partial" in console.export_text()
 
 
+@pytest.mark.parametrize("error", [RuntimeError("late\nfault"), KeyboardInterrupt()])
+def test_a_fault_after_the_loops_keeps_the_latencies(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(call: object) -> None:
+        raise error
+
+    monkeypatch.setattr("solutions.phase1_basics.profile_run.trace_allocations", broken)
+    found = profile_model(target_of(lambda: sum(range(1000))), ProfileSettings(20))
+    assert found.closed is not None and found.closed.count == 20
+    assert found.partial in ("RuntimeError: late", "interrupted")
+
+
 def test_a_model_that_never_predicts_is_an_error() -> None:
     def call() -> None:
         raise ValueError("no luck\nat all")
