@@ -29,8 +29,8 @@ Floats = NDArray[np.float64]
 # a percentile and ours name the same sample.
 REQUESTS, QUICK_REQUESTS = 309, 109
 ROUNDS, QUICK_ROUNDS = 11, 5  # many short ones: a neighbour's burst then spoils few of them
-# LoadGen adds some 0.05 ms to each request on its way through the binding, which the queue of the
-# Server scenario multiplies: a system of 3 ms, 63% busy, came out 2.4% apart for that alone.
+# Long enough that LoadGen's way through its binding (SingleStream: some 0.03 ms a request), which
+# a queue multiplies, weighs little: in Server a system of 3 ms, 63% busy, came out 2.4% apart.
 SERVICE = 10e-3  # seconds, median of the system under test
 SERVER_RATE = 50.0  # requests per second: 52% busy
 QUANTILES = (0.5, 0.95, 0.99)
