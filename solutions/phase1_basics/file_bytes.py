@@ -58,6 +58,22 @@ class FileBytes:
                 f"{offset + length}, and the file has {self.size}"
             )
 
+    def read_into(self, offset: int, target: memoryview, what: str) -> None:
+        """Fill ``target`` (bytes, writable) from ``offset``: for tensors, without a copy.
+
+        Raises InferenceError for any byte outside the file.
+        """
+        self.require(offset, len(target), what)
+        done = 0
+        while done < len(target):  # one call reads 2 GiB at most
+            if self._descriptor < 0:
+                target[:] = self._window[offset : offset + len(target)]
+                return
+            count = os.preadv(self._descriptor, [target[done:]], offset + done)
+            if count == 0:
+                raise InferenceError(f"model {self.path}: {what} vanished while it was read")
+            done += count
+
     def integer(self, offset: int, length: int, what: str, signed: bool = False) -> int:
         """A little-endian integer of ``length`` bytes."""
         return int.from_bytes(self.read(offset, length, what), "little", signed=signed)

@@ -1,6 +1,7 @@
 """The verdict on a pickle: read opcode by opcode, before anything is built."""
 
 from collections.abc import Callable
+from typing import Any
 
 from solutions.phase1_basics.pickle_rules import (
     RULES,
@@ -16,6 +17,7 @@ from zoo.errors import InferenceError
 __all__ = ["Global", "check_pickle", "scan_pickle", "state_dict_rule"]
 
 RuleOf = Callable[[Global], Rule | None]  # the rule for calling an import; None: not allowed
+StateRule = Callable[[Any, Any], bool]  # whether BUILD may give this state to this thing
 OLD_NAMES = {"__builtin__": "builtins"}  # what protocols 0 to 2 call the same modules
 
 
@@ -42,11 +44,13 @@ def state_dict_rule(found: Global) -> Rule | None:
 
 
 def check_pickle(
-    data: bytes, where: str, rule_of: RuleOf = state_dict_rule, start: int = 0
+    data: bytes, where: str, rule_of: RuleOf = state_dict_rule,
+    allows_state: StateRule = is_harmless_state, start: int = 0,
 ) -> Trace:
     """One pickle's trace, once every import, call and persistent id in it is allowed.
 
-    ``where`` names the pickle in messages.
+    ``where`` names the pickle in messages; ``rule_of`` and ``allows_state`` are the lists that
+    calls and BUILD are held against.
 
     Raises UnsafeModelError that names the import and its byte; InferenceError where damaged.
     """
@@ -63,7 +67,7 @@ def check_pickle(
     for stored in trace.stored:
         check_storage(stored, where)
     for call in trace.calls:
-        _check_call(call, where, rule_of)
+        _check_call(call, where, rule_of, allows_state)
     return trace
 
 
@@ -82,10 +86,10 @@ def check_storage(stored: Stored, where: str) -> None:
         raise UnsafeModelError(f"{where} refers to something that is not a tensor's storage")
 
 
-def _check_call(call: Call, where: str, rule_of: RuleOf) -> None:
+def _check_call(call: Call, where: str, rule_of: RuleOf, allows_state: StateRule) -> None:
     target = call.function
     if call.opcode == "BUILD":
-        allowed, name = is_harmless_state(target, call.arguments), _name(target)
+        allowed, name = allows_state(target, call.arguments), _name(target)
     elif call.opcode in ("REDUCE", "NEWOBJ", "OBJ") and isinstance(target, Global):
         rule, name = rule_of(target), _name(target)
         arguments = call.arguments

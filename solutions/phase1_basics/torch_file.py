@@ -19,8 +19,8 @@ from typing import Any
 from solutions.phase1_basics.file_bytes import FileBytes
 from solutions.phase1_basics.file_signatures import MAGIC_NUMBER
 from solutions.phase1_basics.model_format import ModelFormat, detect_format
-from solutions.phase1_basics.pickle_rules import storage_bytes
-from solutions.phase1_basics.pickle_scan import RuleOf, check_pickle, state_dict_rule
+from solutions.phase1_basics.pickle_rules import is_harmless_state, storage_bytes
+from solutions.phase1_basics.pickle_scan import RuleOf, StateRule, check_pickle, state_dict_rule
 from solutions.phase1_basics.pickle_trace import Global, Stored, Trace
 from solutions.phase1_basics.unsafe_model import UnsafeModelError
 from solutions.phase1_basics.zip_archive import ZipArchive
@@ -32,7 +32,7 @@ NUMPY_TYPES = ("Bool", "Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UI
 
 
 def check_torch_zip(
-    file: FileBytes, rule_of: RuleOf = state_dict_rule, storages: str = "data"
+    file: FileBytes, rule_of: RuleOf = state_dict_rule, allows_state: StateRule = is_harmless_state
 ) -> list[Trace]:
     """What the pickles in a zip file of PyTorch's would do, once all of it is allowed.
 
@@ -53,14 +53,14 @@ def check_torch_zip(
             continue
         where = f"model {file.path}: the pickle {name!r}"
         content = archive.read(name, PICKLE_LIMIT)
-        trace = check_pickle(content, where, rule_of)
+        trace = check_pickle(content, where, rule_of, allows_state)
         if trace.end != len(content):
             raise UnsafeModelError(f"{where} is followed by {len(content) - trace.end} bytes more")
-        sizes = {
-            entry.name.removeprefix(f"{folder}/{storages}/"): entry.size
-            for entry in archive.entries.values()
-        }
-        if name.endswith("/data.pkl"):
+        if name == f"{folder}/data.pkl":
+            sizes = {
+                entry.name.removeprefix(f"{folder}/data/"): entry.size
+                for entry in archive.entries.values()
+            }
             for stored in trace.stored:
                 _require_storage(stored, sizes, where)
         traces.append(trace)

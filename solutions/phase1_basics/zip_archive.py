@@ -26,6 +26,7 @@ ENTRY_LIMIT = 200_000
 DIRECTORY_LIMIT = 64 << 20  # bytes
 RATIO_LIMIT, EXPANDED_LIMIT = 100, 64 << 20  # an archive that grows past both is a bomb
 READ_LIMIT = 256 << 20  # bytes of one entry taken into memory
+PIECE = 1 << 20  # bytes at a time
 UNKNOWN32, UNKNOWN16 = 0xFFFFFFFF, 0xFFFF
 
 
@@ -80,6 +81,34 @@ class ZipArchive:
         if len(content) != entry.size or zlib.crc32(content) != entry.crc:
             raise InferenceError(f"{where} is damaged: its checksum does not match")
         return content
+
+
+    def read_start(self, name: str, length: int) -> bytes:
+        """The first ``length`` bytes of a stored entry, or fewer; all of a small deflated one."""
+        entry = self.entries[name]
+        if entry.method != STORED:
+            return self.read(name)[:length]
+        return self.file.read(self._data[name], min(length, entry.size), f"entry {name!r}")
+
+    def extract(self, name: str, target: Path) -> None:
+        """One entry's bytes into a new file, in pieces, so that its size does not matter.
+
+        Raises InferenceError where the entry is damaged; the archive's growth was checked.
+        """
+        entry, where = self.entries[name], f"model {self.file.path}: the entry {name!r}"
+        decoder = zlib.decompressobj(-15) if entry.method == DEFLATED else None
+        checksum = written = 0
+        with target.open("xb") as output:
+            for offset in range(0, entry.compressed, PIECE):
+                length = min(PIECE, entry.compressed - offset)
+                raw = self.file.read(self._data[name] + offset, length, f"entry {name!r}")
+                piece = raw if decoder is None else _inflate_piece(decoder, raw, entry.size, where)
+                checksum, written = zlib.crc32(piece, checksum), written + len(piece)
+                if written > entry.size:
+                    break
+                output.write(piece)
+        if (written, checksum) != (entry.size, entry.crc):
+            raise InferenceError(f"{where} is damaged: its checksum does not match")
 
 
 class Directory(NamedTuple):
@@ -269,14 +298,17 @@ def _zip64(extra: bytes, size: int, compressed: int, header: int, what: str) -> 
 
 
 def _inflate(raw: bytes, size: int, where: str) -> bytes:
-    decoder = zlib.decompressobj(-15)
-    try:
-        content = decoder.decompress(raw, size + 1)
-    except zlib.error as error:
-        raise InferenceError(f"{where} is damaged: {error}") from error
+    content = _inflate_piece(zlib.decompressobj(-15), raw, size, where)
     if len(content) > size:
         raise UnsafeModelError(f"{where} holds more than the {size} bytes that it claims")
     return content
+
+
+def _inflate_piece(decoder: "zlib._Decompress", raw: bytes, size: int, where: str) -> bytes:
+    try:
+        return decoder.decompress(raw, size + 1)
+    except zlib.error as error:
+        raise InferenceError(f"{where} is damaged: {error}") from error
 
 
 def _decode(name: bytes, flags: int) -> str:
