@@ -53,7 +53,7 @@ def test_the_projects_own_models(path: Path) -> None:
     assert check_model(path) in (ModelFormat.ONNX, ModelFormat.SAFETENSORS)
 
 
-ARCHITECTURES = ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "shufflenet_v2_x0_5", "regnet_y_400mf"]
+ARCHITECTURES = ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "shufflenet_v2_x0_5", "mnasnet0_5"]
 
 
 def _state_dicts(name: str) -> Iterator[tuple[str, Any, dict[str, Any]]]:

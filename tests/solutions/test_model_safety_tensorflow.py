@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import hostile_models as hostile
 import pytest
+from hostile_models import keras_config, keras_file, tf_call, tf_constant, tf_node
 
 from solutions.phase1_basics.model_safety import UnsafeModelError, check_model
-import hostile_models as hostile
-from hostile_models import keras_config, keras_file, tf_call, tf_constant, tf_node
 from zoo.errors import InferenceError
 
 

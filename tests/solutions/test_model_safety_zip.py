@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from hostile_models import Entry, zip_bytes
 
 from solutions.phase1_basics.file_bytes import FileBytes
 from solutions.phase1_basics.model_safety import UnsafeModelError
 from solutions.phase1_basics.zip_archive import ZipArchive
-from hostile_models import Entry, zip_bytes
 from zoo.errors import InferenceError
 
 PLAIN = Entry("m/data.pkl", b"abc")
