@@ -19,6 +19,7 @@ from solutions.phase1_basics.unsafe_model import UnsafeModelError
 from zoo.errors import InferenceError
 
 SIZE_LIMIT = (1 << 31) - 1  # bytes that protocol buffers allow in one message
+MEMORY_TAG = "_ORT_MEM_ADDR_"  # ONNX Runtime takes such an offset for an address in memory
 DEPTH_LIMIT = 64  # messages within messages; a graph within a graph takes three
 RUNS_CODE = {"PythonOp": "runs Python", "PythonOpGrad": "runs Python",
              "EPContext": "loads a program for an accelerator"}
@@ -71,7 +72,7 @@ def check_external_data(model: Path, data: ExternalData, tensor: str) -> None:
     parts = Path(data.location).parts
     if not parts or ".." in parts or Path(data.location).is_absolute() or "\\" in data.location:
         raise UnsafeModelError(f"{where}, which is not beside the model")
-    if "\0" in data.location or parts[0].endswith(":"):
+    if "\0" in data.location or parts[0].endswith(":") or MEMORY_TAG in data.location:
         raise UnsafeModelError(f"{where}, which is no file name")
     place = model.parent
     status = None

@@ -27,6 +27,7 @@ FILE_OPERATORS = {
     "Save", "SaveV2", "SaveSlices", "Restore", "RestoreV2", "RestoreSlice", "MergeV2Checkpoints",
     "ShardedFilename", "InitializeTableFromTextFile", "InitializeTableFromTextFileV2",
 }
+OTHER_GRAPHS = ("saved_model.cpb", "saved_model.pbtxt")  # TensorFlow may prefer one of these
 FOLDER_LIMIT = 10_000  # entries of a SavedModel's folder
 
 
@@ -122,6 +123,9 @@ def check_folder(folder: Path) -> None:
                 raise UnsafeModelError(f"model {folder}: {Path(root) / name} is a link or a device")
         if count > FOLDER_LIMIT:
             raise InferenceError(f"model {folder}: more than {FOLDER_LIMIT} files in the folder")
+    for name in OTHER_GRAPHS:
+        if (folder / name).exists():
+            raise UnsafeModelError(f"model {folder}: {name} is a graph beside saved_model.pb")
     if (folder / "variables").is_dir() and not (folder / "variables/variables.index").is_file():
         raise InferenceError(f"model {folder}: variables/variables.index is missing")
 

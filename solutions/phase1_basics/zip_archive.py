@@ -167,7 +167,8 @@ def _data_start(file: FileBytes, entry: ZipEntry) -> int:
     if UNKNOWN32 in (size, compressed):
         size, compressed, _ = zip64_values(raw[name:], size, compressed, 0, what)
     same = (
-        header[:4] == LOCAL and decode_name(raw[:name], flags) == entry.name and flags == entry.flags
+        header[:4] == LOCAL and decode_name(raw[:name], flags) == entry.name
+        and flags == entry.flags
         and method == entry.method and (
             (crc, compressed, size) == (entry.crc, entry.compressed, entry.size)
             or (deferred and crc in (0, entry.crc) and size in (0, entry.size)

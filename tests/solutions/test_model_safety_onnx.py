@@ -17,7 +17,9 @@ onnx = pytest.importorskip("onnx")
 helper = onnx.helper
 
 
-def _external(location: str, offset: int | None = None, length: int | None = None) -> "onnx.TensorProto":
+def _external(
+    location: str, offset: int | None = None, length: int | None = None
+) -> "onnx.TensorProto":
     tensor = onnx.TensorProto(name="w", data_type=1, dims=[4])
     tensor.data_location = onnx.TensorProto.EXTERNAL
     for key, value in (("location", location), ("offset", offset), ("length", length)):
@@ -91,7 +93,7 @@ PLACES: list[Callable[["onnx.TensorProto"], "onnx.ModelProto"]] = [
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("location", [
     "../secret", "sub/../../secret", "/etc/passwd", "link", "linked/secret", "hard", "C:\\secret",
-    "..\\secret", "",
+    "..\\secret", "", "*/_ORT_MEM_ADDR_/*",
 ])
 def test_external_data_outside_is_refused(
     place: Callable[["onnx.TensorProto"], "onnx.ModelProto"], location: str, tmp_path: Path

@@ -1,4 +1,4 @@
-"""Pickles: every trick refused and named, nothing executed; state dicts load as PyTorch reads them."""
+"""Pickles: every trick refused and named, nothing executed; state dicts load as saved."""
 
 import argparse
 import collections
@@ -94,7 +94,9 @@ STATES: dict[str, Any] = {
     "set": {1, 2}, "frozenset": frozenset([1]), "bytes": b"abc", "bytearray": bytearray(b"abc"),
     "complex number": 1 + 2j, "great number": 2**70, "none": None, "text": "é" * 300,
     "size": torch.Size([1, 2]), "dtype": torch.float16, "device": torch.device("cpu"),
-    "numpy scalar": np.float64(1.5), "numpy int": np.int64(3), "numpy array": np.arange(3.0),
+    "numpy scalar": np.float64(1.5), "numpy int": np.int64(3),
+    "numpy text": np.str_("abc"),
+    "numpy array": np.arange(3.0),
     "namespace": argparse.Namespace(lr=0.1, name="a"),
     "containers": {"a": [1, (2.5, "b")], 3: {"c": [None, True]}},
 }
