@@ -112,6 +112,14 @@ def test_cut_off_files_are_named(
         detect_format(path)
 
 
+@pytest.mark.parametrize("length", range(30, 200))
+def test_a_graph_is_no_text_whatever_its_first_length(length: int, tmp_path: Path) -> None:
+    """The second byte of a graph is the length of its first node: 60 is "<", 123 is "{"."""
+    path = tmp_path / "graph.pb"
+    path.write_bytes(hostile.tf_graph([hostile.tf_node("n" * length, "Placeholder")]))
+    assert detect_format(path) == "frozen_graph"
+
+
 def test_paths_that_are_no_files(tmp_path: Path) -> None:
     with pytest.raises(InferenceError, match="no such file"):
         detect_format(tmp_path / "none")
