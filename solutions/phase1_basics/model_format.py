@@ -1,0 +1,207 @@
+"""Which format is this file? Asked of its bytes, never of its name.
+
+The problem: names lie (a `.pth` that is a TorchScript program, a `.onnx` that is an error page
+saved by a browser), and a format decides what a file may do. The idea: most formats open with a
+signature; zip archives are told apart by the names inside; protocol buffers have no signature, so
+that their first fields must fit one schema.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+
+from solutions.phase1_basics.file_bytes import FileBytes
+from solutions.phase1_basics.file_signatures import MAGIC_NUMBER, known_file, starts_with_magic
+from solutions.phase1_basics.protobuf_wire import LENGTH, VARINT, WireReader
+from solutions.phase1_basics.zip_archive import ZipArchive
+from zoo.errors import InferenceError
+
+
+class ModelFormat(StrEnum):
+    """The formats that the loader knows."""
+
+    PYTORCH_ZIP = "pytorch_zip"
+    PYTORCH_LEGACY = "pytorch_legacy"
+    TORCHSCRIPT = "torchscript"
+    TORCH_EXPORT = "torch_export"
+    SAFETENSORS = "safetensors"
+    ONNX = "onnx"
+    SAVED_MODEL = "saved_model"
+    FROZEN_GRAPH = "frozen_graph"
+    KERAS = "keras"
+    KERAS_H5 = "keras_h5"
+    TFLITE = "tflite"
+    GGUF = "gguf"
+    TENSORRT = "tensorrt"
+
+
+SUFFIXES: dict[ModelFormat, tuple[str, ...]] = {
+    ModelFormat.PYTORCH_ZIP: (".pt", ".pth", ".th", ".bin", ".ckpt", ".tar", ".pkl"),
+    ModelFormat.PYTORCH_LEGACY: (".pt", ".pth", ".th", ".bin", ".ckpt", ".tar", ".pkl"),
+    ModelFormat.TORCHSCRIPT: (".pt", ".pth", ".ts", ".ptl", ".torchscript"),
+    ModelFormat.TORCH_EXPORT: (".pt2",),
+    ModelFormat.SAFETENSORS: (".safetensors",),
+    ModelFormat.ONNX: (".onnx",),
+    ModelFormat.SAVED_MODEL: ("", ".pb"),
+    ModelFormat.FROZEN_GRAPH: (".pb",),
+    ModelFormat.KERAS: (".keras",),
+    ModelFormat.KERAS_H5: (".h5", ".hdf5", ".keras"),
+    ModelFormat.TFLITE: (".tflite",),
+    ModelFormat.GGUF: (".gguf",),
+    ModelFormat.TENSORRT: (".engine", ".plan", ".trt"),
+}
+ONNX_FIELDS = {1: VARINT, 2: LENGTH, 3: LENGTH, 4: LENGTH, 5: VARINT, 6: LENGTH, 7: LENGTH,
+               8: LENGTH, 14: LENGTH, 20: LENGTH, 25: LENGTH, 26: LENGTH}
+GRAPH_DEF_FIELDS = {1: LENGTH, 2: LENGTH, 3: VARINT, 4: LENGTH, 5: LENGTH}
+SAVED_MODEL_FIELDS = {1: VARINT, 2: LENGTH}
+
+
+def detect_format(path: Path) -> ModelFormat:
+    """The format of a model file or folder, by content.
+
+    Raises InferenceError where it is missing, empty, cut off, of no known format, or something
+    else that is known (a picture, an error page, a Git LFS pointer): the message says which.
+    """
+    if path.is_dir():
+        return _detect_folder(path)
+    with FileBytes(path) as file:
+        start = file.read(0, min(file.size, 4096), "first bytes")
+        detected = _detect_signature(file, start) or _detect_protobuf(file)
+        if detected is None:
+            raise InferenceError(_unknown(path, start))
+        return detected
+
+
+def expected_suffixes(model_format: ModelFormat) -> tuple[str, ...]:
+    """The file name endings that are usual for a format."""
+    return SUFFIXES[model_format]
+
+
+def renamed_note(path: Path, model_format: ModelFormat) -> str | None:
+    """A sentence where a file's name promises another format than it holds, else None."""
+    if path.is_dir() or path.suffix.lower() in SUFFIXES[model_format]:
+        return None
+    usual = " or ".join(filter(None, SUFFIXES[model_format]))
+    return f"{path.name} is a {model_format} file whatever its name says (usual: {usual})"
+
+
+def _detect_folder(path: Path) -> ModelFormat:
+    if (path / "saved_model.pb").is_file():
+        return ModelFormat.SAVED_MODEL
+    raise InferenceError(f"model {path} is a folder without saved_model.pb: name the model file")
+
+
+def _detect_signature(file: FileBytes, start: bytes) -> ModelFormat | None:
+    if start[4:8] == b"TFL3":  # before the zip test: metadata may follow as a zip archive
+        return ModelFormat.TFLITE
+    if start.startswith(b"PK\x03\x04"):
+        return _detect_zip(file)
+    if start.startswith(b"GGUF"):
+        return ModelFormat.GGUF
+    if start.startswith((b"ftrt", b"ptrt")):
+        return ModelFormat.TENSORRT
+    if start.startswith(b"\x89HDF\r\n\x1a\n"):
+        return _detect_hdf5(file, start)
+    if starts_with_magic(start):
+        return ModelFormat.PYTORCH_LEGACY
+    known = known_file(start)
+    if known is not None:
+        raise InferenceError(f"model {file.path} is {known}")
+    if _looks_like_safetensors(file, start):
+        return ModelFormat.SAFETENSORS
+    return None
+
+
+def _detect_zip(file: FileBytes) -> ModelFormat:
+    try:
+        names = set(ZipArchive(file).entries)
+    except InferenceError as error:
+        if "cut off" not in str(error):
+            raise
+        first = file.read(30, min(256, file.size - 30), "first entry") if file.size > 30 else b""
+        kind = "PyTorch" if b"data.pkl" in first or b".format_version" in first else "zip"
+        raise InferenceError(
+            f"model {file.path} is a {kind} zip archive that is cut off after {file.size} bytes: "
+            "download or save it again"
+        ) from error
+    inner = {name.partition("/")[2] for name in names}
+    if {"archive_format", "models/model.json"} & inner or "serialized_exported_program.json" in (
+        names | inner
+    ):
+        return ModelFormat.TORCH_EXPORT
+    if "config.json" in names and {"metadata.json", "model.weights.h5"} & names:
+        return ModelFormat.KERAS
+    if "constants.pkl" in inner or any(name.startswith("code/") for name in inner):
+        return ModelFormat.TORCHSCRIPT
+    if "data.pkl" in inner:
+        return ModelFormat.PYTORCH_ZIP
+    listing = ", ".join(sorted(names)[:3]) or "empty"
+    what = "a NumPy archive" if any(name.endswith(".npy") for name in names) else "a zip archive"
+    raise InferenceError(f"model {file.path} is {what}, no model ({listing}): unpack it first")
+
+
+def _detect_hdf5(file: FileBytes, start: bytes) -> ModelFormat:
+    """HDF5 says in its superblock where the file ends (format specification 4.0, II.A)."""
+    version = file.integer(8, 1, "HDF5 superblock")
+    end = 40 if version < 2 else 28
+    claimed = file.integer(end + (4 if version == 1 else 0), 8, "HDF5 superblock")
+    if claimed > file.size:
+        raise InferenceError(
+            f"model {file.path} is an HDF5 file that is cut off: {file.size} of {claimed} bytes"
+        )
+    return ModelFormat.KERAS_H5
+
+
+def _looks_like_safetensors(file: FileBytes, start: bytes) -> bool:
+    length = int.from_bytes(start[:8], "little")
+    if len(start) < 9 or start[8:9] != b"{" or not 2 <= length < 1 << 32:
+        return False
+    if 8 + length > file.size:
+        raise InferenceError(
+            f"model {file.path} is a safetensors file that is cut off: its header has {length} "
+            f"bytes, the file {file.size}"
+        )
+    return True
+
+
+def _detect_protobuf(file: FileBytes) -> ModelFormat | None:
+    """ONNX, SavedModel or frozen graph: the schema that all fields of the message fit."""
+    seen: dict[int, int] = {}
+    first_text = b""
+    damage: InferenceError | None = None
+    reader = WireReader(file)
+    try:
+        for field in reader.fields(reader.whole(), "the model"):
+            if seen.setdefault(field.number, field.wire_type) != field.wire_type:
+                return None
+            if field.number == 1 and field.wire_type == LENGTH and not first_text:
+                first_text = file.read(field.span.start, min(1, field.span.end - field.span.start),
+                                       "first node")
+    except InferenceError as error:
+        damage = error
+    found = _match_schema(seen, first_text)
+    if damage is not None and found is not None and "cut off" in str(damage):
+        raise InferenceError(f"{damage} (it began like a file of format {found})") from damage
+    return None if damage is not None else found
+
+
+def _match_schema(seen: dict[int, int], first_text: bytes) -> ModelFormat | None:
+    if seen.get(1) == VARINT and _fits(seen, ONNX_FIELDS) and {7, 8, 2} & set(seen):
+        if _fits(seen, SAVED_MODEL_FIELDS) and 7 not in seen:
+            return ModelFormat.SAVED_MODEL
+        return ModelFormat.ONNX
+    if seen.get(1) == LENGTH and _fits(seen, GRAPH_DEF_FIELDS) and first_text == b"\x0a":
+        return ModelFormat.FROZEN_GRAPH  # a NodeDef opens with its name, field 1
+    return None
+
+
+def _fits(seen: dict[int, int], schema: dict[int, int]) -> bool:
+    return all(schema.get(number) == wire_type for number, wire_type in seen.items())
+
+
+def _unknown(path: Path, start: bytes) -> str:
+    if len(start) < len(MAGIC_NUMBER):
+        return f"model {path} has only {len(start)} bytes: cut off, or no model"
+    return (
+        f"model {path} is of no format known here (it begins {start[:8].hex(' ')}); known are "
+        + ", ".join(ModelFormat)
+    )
