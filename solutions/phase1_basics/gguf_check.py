@@ -132,9 +132,10 @@ def _tensor(cursor: _Cursor, alignment: int) -> GgufTensor:
 def _check_tensors(file: FileBytes, infos: list[GgufTensor], data: int) -> None:
     reached = 0
     for tensor in sorted(infos, key=lambda each: (each.start, each.end)):
-        file.require(data + tensor.start, tensor.end - tensor.start, f"tensor {tensor.name[:100]!r}")
+        what = f"tensor {tensor.name[:100]!r}"
+        file.require(data + tensor.start, tensor.end - tensor.start, what)
         if tensor.start < reached and tensor.end > tensor.start:
-            raise InferenceError(f"model {file.path}: tensor {tensor.name[:100]!r} overlaps another")
+            raise InferenceError(f"model {file.path}: {what} overlaps another")
         reached = max(reached, tensor.end)
     if len({tensor.name for tensor in infos}) != len(infos):
         raise InferenceError(f"model {file.path}: two tensors of the same name")

@@ -143,7 +143,9 @@ def _check_entries(path: Path, entries: list[tuple[str, str]], tensor: str) -> N
     for key, value in entries:
         if key in numbers:
             if not value.isascii() or not value.isdigit() or len(value) > 18:
-                raise InferenceError(f"model {path}: tensor {tensor[:100]!r} has the {key} {value!r}")
+                raise InferenceError(
+                    f"model {path}: tensor {tensor[:100]!r} has the {key} {value[:100]!r}"
+                )
             numbers[key].append(int(value))
     extent = max(numbers["offset"]), max(numbers["length"]) or None
     locations = [value for key, value in entries if key == "location"]

@@ -120,7 +120,8 @@ def _numpy_scalar(arguments: tuple[Any, ...]) -> bool:
 def _numpy_array(arguments: tuple[Any, ...]) -> bool:
     return (
         len(arguments) == 3 and isinstance(arguments[0], Global)
-        and str(arguments[0]) == "numpy.ndarray" and arguments[1] == (0,) and _is_bytes(arguments[2])
+        and str(arguments[0]) == "numpy.ndarray"
+        and arguments[1] == (0,) and _is_bytes(arguments[2])
     )
 
 
@@ -194,7 +195,7 @@ def is_harmless_state(target: Any, state: Any) -> bool:
     if not isinstance(target, Made):
         return False
     if target.by in FILLED_BY_STATE:
-        return state == Made("dict")
+        return isinstance(state, Made) and state.by == "dict"
     if target.by == "numpy.dtype":
         return isinstance(state, tuple) and len(state) >= 5 and state[2:5] == (None, None, None)
     if target.by.endswith("multiarray._reconstruct"):

@@ -156,10 +156,11 @@ def _naturals(values: Any) -> bool:
 
 def _read_tensor(file: FileBytes, name: str, entry: TensorEntry) -> NDArray[Any]:
     stored = np.empty(entry.end - entry.start, np.uint8)
-    file.read_into(entry.start, memoryview(stored), f"tensor {name[:100]!r}")
+    file.read_into(entry.start, memoryview(stored.data), f"tensor {name[:100]!r}")
     values: NDArray[Any] = stored.view(DTYPES[entry.dtype][1]).reshape(entry.shape)
     if entry.dtype == "BF16":
         return bfloat16_to_float32(values)
     if entry.dtype.startswith("F8"):
-        return float8_table(entry.dtype)[values]
+        table = float8_table(entry.dtype)
+        return np.asarray(table[values])
     return values

@@ -32,7 +32,7 @@ class Vector(NamedTuple):
     """A vector in the file: where its elements start and how many there are."""
 
     start: int
-    count: int
+    length: int
 
 
 class FlatTable(NamedTuple):
@@ -126,7 +126,9 @@ def check_tflite(file: FileBytes, trust: bool = False) -> None:
     root = buffer.table(buffer.follow(0, "the model"), "the model")
     if buffer.number(root, 0, 4, "version") != 3:
         raise InferenceError(f"model {file.path}: not version 3 of TFLite's schema")
-    codes = [_operator_code(buffer, code, trust) for code in buffer.tables(root, 1, "operator code")]
+    codes = [
+        _operator_code(buffer, code, trust) for code in buffer.tables(root, 1, "operator code")
+    ]
     sizes = [_buffer_size(buffer, each) for each in buffer.tables(root, 4, "buffer")]
     subgraphs = buffer.tables(root, 2, "subgraph")
     if not subgraphs:
@@ -151,7 +153,7 @@ def _operator_code(buffer: FlatBuffer, table: FlatTable, trust: bool) -> int:
 
 def _buffer_size(buffer: FlatBuffer, table: FlatTable) -> int:
     """Bytes of a constant: inline, or after the FlatBuffer at an offset (fields 1 and 2)."""
-    inline = buffer.vector(table, 0, 1, "buffer").count
+    inline = buffer.vector(table, 0, 1, "buffer").length
     offset = buffer.number(table, 1, 8, "buffer offset")
     size = buffer.number(table, 2, 8, "buffer size")
     if offset > 1:  # 0: none; 1: marks a file without data
@@ -216,7 +218,9 @@ def _check_no_cycle(calls: list[set[int]], file: FileBytes) -> None:
     while open_:
         done = {index for index, called in open_.items() if not called}
         if not done:
-            raise InferenceError(f"model {file.path}: subgraphs {sorted(open_)[:9]} call in circles")
+            raise InferenceError(
+                f"model {file.path}: the subgraphs {sorted(open_)[:9]} call each other in a circle"
+            )
         open_ = {
             index: called - done for index, called in open_.items() if index not in done
         }

@@ -11,7 +11,6 @@ then for each key its number of elements (int64) and its bytes.
 
 import io
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -155,8 +154,8 @@ def _harmless_extras() -> list[Any]:
 
     import numpy as np
 
-    reconstruct: Callable[..., Any] = np.array([0]).__reduce__()[0]
-    scalar: Callable[..., Any] = np.float64(0).__reduce__()[0]
+    reconstruct: Any = np.array([0]).__reduce__()[0]
+    scalar: Any = np.float64(0).__reduce__()[0]
     extras: list[Any] = [argparse.Namespace, np.ndarray, np.dtype, frozenset]
     extras += [getattr(np.dtypes, f"{name}DType") for name in NUMPY_TYPES]
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):

@@ -116,7 +116,7 @@ class Directory(NamedTuple):
 
     start: int
     size: int
-    count: int
+    entries: int
 
 
 def find_directory(file: FileBytes) -> Directory:
@@ -238,7 +238,7 @@ def _data_start(file: FileBytes, entry: ZipEntry) -> int:
 def _central_directory(file: FileBytes, directory: Directory) -> list[ZipEntry]:
     raw = file.read(directory.start, directory.size, "zip directory")
     entries, position = [], 0
-    for _ in range(directory.count):
+    for _ in range(directory.entries):
         fixed = raw[position : position + 46]
         if len(fixed) < 46 or fixed[:4] != CENTRAL:
             raise InferenceError(f"model {file.path}: the zip directory is damaged")
