@@ -5,7 +5,6 @@ A state dict holds numbers and names, no network. Imported only where torch is n
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -109,7 +108,7 @@ def build_architecture(name: str, classes: int | None = None) -> nn.Module:
     known = known_architectures()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        hint = f"did you mean {', '.join(near)}?" if near else f"known are {', '.join(known[:4])} .."
+        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(known[:4])} ..."
         raise InferenceError(f"no architecture named {name!r}: {hint}")
     if name in OWN:
         return OWN[name]().eval()
@@ -120,20 +119,30 @@ def build_architecture(name: str, classes: int | None = None) -> nn.Module:
     return network
 
 
+def build_pretrained(name: str) -> nn.Module:
+    """torchvision's network with its first trained weights, downloaded where necessary.
+
+    Raises InferenceError where there are none or the download fails.
+    """
+    from torchvision.models import get_model
+
+    if name in OWN:
+        raise InferenceError(f"{name} is no network of torchvision's: python -m zoo list")
+    try:
+        network: nn.Module = get_model(name, weights="DEFAULT").eval()
+    except (OSError, RuntimeError) as error:
+        raise InferenceError(
+            f"{name}: torchvision's weights cannot be downloaded ({error}); without --pretrained "
+            "random ones are made"
+        ) from error
+    return network
+
+
 def input_pixels(name: str) -> tuple[int, int, int]:
     """Channels, height and width that a network was trained with."""
     if name in PIXELS:
         return PIXELS[name]
-    crop = _transforms(name).crop_size if hasattr(_transforms(name), "crop_size") else [224]
-    return 3, crop[0], crop[-1]
-
-
-def _transforms(name: str) -> object:
     from torchvision.models import get_model_weights
 
-    return next(iter(get_model_weights(name))).transforms()
-
-
-def input_tensor(name: str, batch: int = 1) -> Tensor:
-    """A blank batch of the network's size."""
-    return torch.zeros(batch, *input_pixels(name))
+    crop = getattr(next(iter(get_model_weights(name))).transforms(), "crop_size", [224])
+    return 3, crop[0], crop[-1]

@@ -82,7 +82,7 @@ class StateDictDifference:
         kinds = {
             "missing": self.missing, "unexpected": self.unexpected, "of wrong shape":
             tuple(map(str, self.wrong_shape)),
-        }  # fmt: skip
+        }
         return "; ".join(_listed(kind, names) for kind, names in kinds.items() if names)
 
 

@@ -34,7 +34,7 @@ def load(request: dict[str, Any]) -> Loaded:
     loaders: dict[str, Callable[[str], Loaded]] = {
         "saved_model": _saved_model, "frozen_graph": _frozen_graph, "keras": _keras,
         "keras_h5": _keras,
-    }  # fmt: skip
+    }
     return loaders[str(request["format"])](path)
 
 
@@ -76,14 +76,14 @@ def _frozen_graph(path: str) -> Loaded:
     outputs = [
         tensor for op in operations for tensor in op.outputs
         if not tensor.consumers() and op.type not in ("Placeholder", "Const", "NoOp")
-    ]  # fmt: skip
+    ]
     pruned = wrapped.prune(inputs, outputs)
 
     def run(arrays: Arrays) -> Arrays:
         return [tensor.numpy() for tensor in pruned(*map(tf.constant, arrays))]
 
     constants = sum(op.outputs[0].shape.num_elements() or 0 for op in operations
-                    if op.type == "Const")  # fmt: skip
+                    if op.type == "Const")
     return Loaded(run, tuple(_spec(t.op.name, t) for t in inputs),
                   tuple(_spec(t.op.name, t) for t in outputs),
                   f"TensorFlow {tf.__version__} (frozen graph)", constants)
@@ -104,7 +104,7 @@ def _keras(path: str) -> Loaded:
 
 
 def _spec(name: str, tensor: Any) -> TensorSpec:
-    """Of a TensorFlow or Keras tensor; an unknown number of dimensions counts as one of any size."""
+    """Of a TensorFlow or Keras tensor; unknown dimensions count as one of any size."""
     shape = getattr(tensor.shape, "dims", tensor.shape)
     sizes = (None,) if shape is None else tuple(shape)
     numbers = tuple(None if size is None else getattr(size, "value", size) for size in sizes)
@@ -112,8 +112,8 @@ def _spec(name: str, tensor: Any) -> TensorSpec:
     return TensorSpec(name, numbers, dtype if isinstance(dtype, str) else dtype.name)
 
 
-def _count(variables: Any) -> int:
-    return sum(variable.shape.num_elements() or 0 for variable in variables)
+def _count(variables: Any) -> int | None:
+    return sum(variable.shape.num_elements() or 0 for variable in variables) or None
 
 
 if __name__ == "__main__":

@@ -5,13 +5,14 @@ A quantized input or output holds integers q that stand for real values
 not know: this model quantizes what goes in and dequantizes what comes out.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from solutions.phase1_basics.image_input import ImageInput
 from solutions.phase1_basics.model import ModelAbout
 from solutions.phase1_basics.tensor_spec import TensorSpec, check_batch
 from zoo.errors import InferenceError, MissingExtraError
@@ -31,7 +32,9 @@ def quantize_array(values: NDArray[Any], how: TensorQuantization) -> NDArray[Any
     """Real values as integers: ``round(real / scale) + zero_point``, saturated."""
     limits = np.iinfo(how.dtype)
     scale, zero_point = _broadcast(how, values.ndim)
-    return np.clip(np.rint(values / scale) + zero_point, limits.min, limits.max).astype(how.dtype)
+    real = np.rint(values / scale) + zero_point
+    result: NDArray[Any] = np.clip(real, limits.min, limits.max).astype(how.dtype)
+    return result
 
 
 def dequantize_array(integers: NDArray[Any], how: TensorQuantization) -> NDArray[np.float32]:
@@ -107,6 +110,16 @@ class TfliteModel:
             return np.concatenate([self.run(image[None])[0] for image in batch])
         return self.run(batch)[0]
 
+    def image_input(self, guess: ImageInput) -> ImageInput:
+        """What a quantized input says of its images: the real values that bytes stand for."""
+        how = self.quantization[0]
+        if how is None or how.scale.size != 1:
+            return guess
+        low = float(np.iinfo(how.dtype).min)
+        # Pixel p becomes the integer p + low, which stands for (p + low - zero_point) * scale.
+        mean = float(how.zero_point[0]) - low
+        return replace(guess, top=255.0, mean=(mean,), std=(1 / float(how.scale[0]),))
+
     def close(self) -> None:
         """Nothing to give back before the model is forgotten."""
 
@@ -134,4 +147,4 @@ def _spec(detail: dict[str, Any]) -> TensorSpec:
 
 
 def _name(dtype: Any) -> str:
-    return np.dtype(dtype).name
+    return str(np.dtype(dtype).name)

@@ -30,7 +30,7 @@ class TorchModel:
     def __init__(
         self, module: "Module", input_spec: tuple[TensorSpec, ...], device: str = "cpu",
         arch: str | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         import torch
 
         self.module, self.input_spec, self._device = module.to(device).eval(), input_spec, device

@@ -39,7 +39,7 @@ def load(request: dict[str, Any]) -> Loaded:
 
 
 def _torchscript(path: str) -> tuple[Any, tuple[TensorSpec, ...]]:
-    module = torch.jit.load(path, map_location="cpu").eval()
+    module = torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
     names = [value.debugName() for value in module.graph.inputs()][1:]
     shape = _guessed_shape(list(module.parameters()))
     return module, tuple(TensorSpec(name.split(".")[0], shape, "float32") for name in names)
@@ -59,13 +59,13 @@ def _exported(path: str) -> tuple[Any, tuple[TensorSpec, ...]]:
     program = torch.export.load(path)
     wanted = set(program.graph_signature.user_inputs)
     nodes = [node for node in program.graph.nodes
-             if node.op == "placeholder" and node.name in wanted]  # fmt: skip
+             if node.op == "placeholder" and node.name in wanted]
     return program.module(), tuple(
         TensorSpec(node.name, tuple(size if isinstance(size, int) else None
                                     for size in node.meta["val"].shape),
                    str(node.meta["val"].dtype).removeprefix("torch."))
         for node in nodes
-    )  # fmt: skip
+    )
 
 
 def _outputs(module: Any, inputs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
@@ -86,7 +86,7 @@ def _outputs(module: Any, inputs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, .
         TensorSpec(name, (None if free else tensor.shape[0], *tensor.shape[1:])
                    if tensor.ndim else (), str(tensor.dtype).removeprefix("torch."))
         for name, tensor in found
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

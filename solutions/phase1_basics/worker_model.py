@@ -46,18 +46,18 @@ class WorkerModel:
     def __init__(
         self, path: Path, model_format: str, threads: int = 1, trust: bool = False,
         run_timeout: float = RUN_TIMEOUT,
-    ) -> None:  # fmt: skip
+    ) -> None:
         script, python = _script(model_format)
         path = path.resolve()
-        bounds = WorkerBounds((str(path), str(ROOM.parents[1] / "solutions"),
-                               str(ROOM.parents[1] / "zoo"), *_libraries(*python)),
-                              DATA + 6 * _size(path))  # fmt: skip
+        root = ROOM.parents[1]
+        code = (str(root / "solutions"), str(root / "zoo"), *_libraries(*python))
+        bounds = WorkerBounds((str(path), *code), (str(root),), DATA + 6 * _size(path))
         self._path, self._timeout = path, run_timeout
         self._worker = subprocess.Popen(
             sandboxed([python[0], "-s", str(ROOM / script)], bounds),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
             env=_environment(), cwd="/", start_new_session=True,
-        )  # fmt: skip
+        )
         self._pipes = WorkerPipes(self._worker)
         self._finalizer = weakref.finalize(self, _end, self._worker)
         deadline = time.monotonic() + LOAD_TIMEOUT
@@ -71,7 +71,7 @@ class WorkerModel:
         self.input_spec = _specs(found["inputs"])
         self.output_spec = _specs(found["outputs"])
         self.about = ModelAbout(f"{found['runtime']}, in a worker process", "cpu",
-                                found["parameters"], bounds=tuple(map(str, held)))  # fmt: skip
+                                found["parameters"], bounds=tuple(map(str, held)))
 
     def run(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
         """All outputs."""
@@ -97,7 +97,7 @@ class WorkerModel:
         except TimeoutError as error:
             self.close()
             raise InferenceError(f"model {self._path}: no answer in time: its worker was "
-                                 "ended") from error  # fmt: skip
+                                 "ended") from error
         except (EOFError, OSError, ValueError) as error:
             reason = self._last_words()
             self.close()
@@ -137,7 +137,7 @@ def _libraries(python: str, package: str) -> tuple[str, ...]:
     """Where that interpreter's code lies. Raises MissingExtraError where it lacks the package."""
     try:
         done = subprocess.run([python, "-s", "-c", ASK, package], capture_output=True, text=True,
-                              timeout=60, cwd="/", env=_environment())  # fmt: skip
+                              timeout=60, cwd="/", env=_environment())
         found, paths = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         raise InferenceError(f"{python} is no Python interpreter that runs ({error})") from error
@@ -167,7 +167,7 @@ def _specs(raw: Any) -> tuple[TensorSpec, ...]:
         TensorSpec(str(name), tuple(None if size is None else int(size) for size in shape),
                    str(dtype))
         for name, shape, dtype in raw
-    )  # fmt: skip
+    )
 
 
 def _end(worker: "subprocess.Popen[bytes]") -> None:

@@ -43,9 +43,13 @@ def pack(header: dict[str, Any], arrays: Sequence[NDArray[Any]] = ()) -> list[by
         raise InferenceError(f"more than {ARRAYS_LIMIT >> 20} MiB in one message: smaller batches")
     about = [[array.dtype.newbyteorder("<").str, list(array.shape)] for array in plain]
     text = json.dumps(header | {"arrays": about}).encode()
-    data = [memoryview(array.astype(array.dtype.newbyteorder("<"), copy=False).reshape(-1)).cast("B")
-            for array in plain if array.size]  # fmt: skip
+    data = [_bytes_of(array) for array in plain if array.size]
     return [len(text).to_bytes(4, "little") + text, *data]
+
+
+def _bytes_of(array: Any) -> memoryview:
+    """The bytes of a contiguous array, little-endian, without a copy where they are that."""
+    return memoryview(array.astype(array.dtype.newbyteorder("<"), copy=False).reshape(-1)).cast("B")
 
 
 def unpack(read: Callable[[int], bytes | bytearray]) -> Message:
@@ -59,7 +63,7 @@ def unpack(read: Callable[[int], bytes | bytearray]) -> Message:
     try:
         header = json.loads(bytes(read(length)))
         about = [(np.dtype(str(dtype)), [int(size) for size in shape])
-                 for dtype, shape in header.pop("arrays")]  # fmt: skip
+                 for dtype, shape in header.pop("arrays")]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InferenceError("a message with a header that is not understood") from error
     room = ARRAYS_LIMIT

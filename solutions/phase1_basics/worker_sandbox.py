@@ -32,7 +32,7 @@ if __package__ in (None, ""):  # run as a file
 from solutions.phase1_basics.worker_protocol import pack
 
 SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/localtime", "/proc", "/sys",
-          "/dev/urandom", "/dev/zero")  # fmt: skip
+          "/dev/urandom", "/dev/zero")
 UNSHARE = ("--user", "--map-current-user", "--net", "--ipc", "--pid", "--fork", "--kill-child")
 
 
@@ -41,6 +41,7 @@ class WorkerBounds:
     """What a worker may use."""
 
     read: tuple[str, ...]  # files, and folders with all below
+    listed: tuple[str, ...]  # folders of which names may be seen: Python looks for modules there
     data: int  # bytes of memory that it may write to
 
 
@@ -64,8 +65,8 @@ def namespaces() -> tuple[str, ...]:
     return prefix if done.returncode == 0 else ()
 
 
-def limit_files(read: tuple[str, ...]) -> str:
-    """Let this process read below those paths alone and write nowhere; says what holds."""
+def limit_files(read: tuple[str, ...], listed: tuple[str, ...]) -> str:
+    """Let this process read below some paths alone and write nowhere; says what holds."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
@@ -78,6 +79,7 @@ def limit_files(read: tuple[str, ...]) -> str:
         for path in filter(os.path.exists, (*read, *SYSTEM)):
             folder = os.path.isdir(path)  # noqa: PTH112
             rules.allow(path, rules=file_access | FSAccess.READ_DIR if folder else file_access)
+        rules.allow(*listed, rules=FSAccess.READ_DIR)
         rules.allow("/dev/null", rules=file_access | FSAccess.WRITE_FILE)
         rules.apply()
     except OSError as error:
@@ -109,7 +111,7 @@ def network_bound() -> str:
 def main() -> None:
     """Bound this process, say so, become the command."""
     bounds = WorkerBounds(**json.loads(sys.argv[1]))
-    held = [network_bound(), limit_memory(bounds.data), limit_files(tuple(bounds.read))]
+    held = [network_bound(), limit_memory(bounds.data), limit_files(bounds.read, bounds.listed)]
     for piece in pack({"bounds": held}):
         sys.stdout.buffer.write(piece)
     sys.stdout.flush()
