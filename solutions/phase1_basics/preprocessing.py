@@ -103,20 +103,23 @@ def resize(image: Image, width: int, height: int) -> Image:
 
     Bilinear with antialiasing: where the image shrinks, the triangle that weighs the neighbours
     grows with the step, so that every pixel counts; OpenCV's ``INTER_LINEAR`` always looks at two.
-    Pillow and torchvision compute the same, up to one level of rounding.
+    Pillow and torchvision compute the same, up to one level of rounding in a few pixels.
 
     Raises InferenceError for an empty image.
     """
     rows, columns = image.shape[:2]
     if rows == 0 or columns == 0:
         raise InferenceError(f"image of {columns}x{rows} pixels: nothing to analyse")
-    flat = image.reshape(rows, -1).astype(np.float32)
-    tall = triangle_weights(rows, height) @ flat  # [height, W * C]
-    turned = tall.reshape(height, columns, -1).transpose(1, 0, 2).reshape(columns, -1)
-    wide = triangle_weights(columns, width) @ turned  # [width, height * C]
-    pixels = wide.reshape(width, height, -1).transpose(1, 0, 2).reshape(height, width,
-                                                                        *image.shape[2:])
-    result: Image = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    pixels = image.reshape(rows, columns, -1)
+    pixels = _resize_rows(pixels.transpose(1, 0, 2), width).transpose(1, 0, 2)
+    return _resize_rows(pixels, height).reshape(height, width, *image.shape[2:])
+
+
+def _resize_rows(pixels: Image, rows: int) -> Image:
+    """uint8 [H, W, C] -> uint8 [rows, W, C], rounded as Pillow does after each direction."""
+    flat = pixels.reshape(len(pixels), -1).astype(np.float32)
+    mixed = np.clip(np.rint(triangle_weights(len(pixels), rows) @ flat), 0, 255)
+    result: Image = mixed.astype(np.uint8).reshape(rows, *pixels.shape[1:])
     return result
 
 
