@@ -109,14 +109,15 @@ def torch_model(
         weights = unwrap_state_dict(checkpoint)
     except InferenceError as error:
         raise InferenceError(f"model {path} holds {error}") from error
-    last = next(reversed(weights.values()))
-    network = build_architecture(arch)
-    wanted = network.state_dict()
+    with torch.device("meta"):  # names and shapes alone
+        wanted = build_architecture(arch).state_dict()
     weights = strip_prefixes(weights, list(wanted))
-    name, tail = next(reversed(wanted.items()))
-    if name in weights and tail.ndim == 1 and len(last.shape) == 1 and last.shape != tail.shape:
-        network = build_architecture(arch, classes=len(last))
-        wanted = network.state_dict()
+    last = next(reversed(wanted))  # the bias of a classifier's last layer
+    classes = None
+    if last in weights and wanted[last].ndim == 1 and weights[last].shape != wanted[last].shape:
+        classes = len(weights[last])
+    network = build_architecture(arch, classes)
+    wanted = network.state_dict()
     difference = compare_state_dict(
         {name: tuple(weight.shape) for name, weight in weights.items()},
         {name: tuple(weight.shape) for name, weight in wanted.items()},
