@@ -32,11 +32,13 @@ FUNCTIONS = {
     "FloatTrueDiv", "ModularIndexing", "CeilToInt", "FloorToInt", "TruncToInt", "TruncToFloat",
     "RoundToInt", "RoundDecimal", "ToFloat", "PowByNatural", "FloatPow", "LShift", "RShift",
     "Where", "Identity", "Integer", "Float", "Rational", "Eq", "Ne", "Lt", "Le", "Gt", "Ge", "And",
-    "Or", "Not", "Abs", "floor", "ceiling", "OpaqueUnaryFn_sqrt", "OpaqueUnaryFn_log2",
+    "Or", "Not", "Abs", "Add", "Mul", "Pow", "Symbol", "Equality", "Unequality", "GreaterThan",
+    "LessThan", "StrictGreaterThan", "StrictLessThan", "floor", "ceiling", "OpaqueUnaryFn_sqrt", "OpaqueUnaryFn_log2",
     "IsNonOverlappingAndDenseIndicator", "len", "size", "stride", "dim", "storage_offset",
 }
+POWERS = {"Pow", "PowByNatural", "FloatPow", "LShift"}
 PARTS = (
-    ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Constant, ast.Name,
+    ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Name, ast.keyword,
     ast.Call, ast.Attribute, ast.Subscript, ast.Load, ast.operator, ast.unaryop, ast.boolop,
     ast.cmpop,
 )
@@ -108,21 +110,45 @@ def is_plain_expression(text: str) -> bool:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
-    return all(_is_plain(node) for node in ast.walk(tree))
+    nodes = list(ast.walk(tree))
+    spoken_for = {id(each) for node in nodes for each in _harmless_texts(node)}
+    return all(id(node) in spoken_for or _is_plain(node) for node in nodes)
 
 
 def _is_plain(node: ast.AST) -> bool:
     if isinstance(node, ast.Call):
         called = node.func
         name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
-        return name in FUNCTIONS and not node.keywords
+        if name in POWERS:
+            return len(node.args) == 2 and _is_small(node.args[1])
+        flags = all(isinstance(each.value, ast.Constant) for each in node.keywords)
+        return name in FUNCTIONS and (not node.keywords or (name == "Symbol" and flags))
     if isinstance(node, ast.Attribute):
         return node.attr in FUNCTIONS or node.attr in ("shape", "device", "dtype", "ndim")
     if isinstance(node, ast.Name):
         return "__" not in node.id
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow | ast.LShift):
-        return isinstance(node.right, ast.Constant) and node.right.value in range(65)
+        return _is_small(node.right)
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, int | float)
     return isinstance(node, PARTS)
+
+
+def _harmless_texts(node: ast.AST) -> list[ast.AST]:
+    """The constants that may be texts: a symbol's name, an index into the inputs."""
+    if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Symbol":
+        return [each for each in node.args if isinstance(each, ast.Constant)]
+    slices = [node.slice] if isinstance(node, ast.Subscript) else []
+    return [each for each in slices if isinstance(each, ast.Constant)]
+
+
+def _is_small(node: ast.AST) -> bool:
+    """Whether an exponent is a number up to 64, so that the power can be written down."""
+    if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Integer" and node.args:
+        return _is_small(node.args[0])
+    if isinstance(node, ast.UnaryOp):
+        return _is_small(node.operand)
+    return isinstance(node, ast.Constant) and node.value in range(65)
 
 
 def _check_fields(fields: dict[str, Any], path: Path) -> None:

@@ -103,11 +103,11 @@ def _detect_signature(file: FileBytes, start: bytes) -> ModelFormat | None:
         return _detect_hdf5(file, start)
     if starts_with_magic(start):
         return ModelFormat.PYTORCH_LEGACY
+    if _looks_like_safetensors(file, start):
+        return ModelFormat.SAFETENSORS
     known = known_file(start)
     if known is not None:
         raise InferenceError(f"model {file.path} is {known}")
-    if _looks_like_safetensors(file, start):
-        return ModelFormat.SAFETENSORS
     return None
 
 

@@ -19,7 +19,8 @@ from solutions.phase1_basics.zip_archive import ZipArchive
 from zoo.errors import InferenceError
 
 SOURCE_LIMIT = 32 << 20  # bytes of source text in all
-# A text, a comment, or a dotted name, perhaps after a dot, perhaps after the mark of a Python call
+# A text, a comment, or a dotted name, perhaps after the mark of a Python call. What stands before
+# a name is not looked at: "1.\nops.x" is a number and a call, not an attribute.
 TOKEN = re.compile(
     r'"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|#[^\n]*'
     r"|(?P<python>\^\s*)?(?P<name>[A-Za-z_]\w*(?:\s*\.\s*[A-Za-z_]\w*)*)"
@@ -71,9 +72,7 @@ def first_unsafe_name(source: str) -> str | None:
         if token.group("python"):
             return f"^{name}"
         parts = [part.strip() for part in name.split(".")]
-        before = source[max(0, token.start("name") - 99) : token.start("name")].rstrip()
-        whole = not before.endswith(".")  # else it is an attribute of something
-        if not REACHING_OUT.isdisjoint(parts) or (whole and _is_foreign(parts)):
+        if not REACHING_OUT.isdisjoint(parts) or _is_foreign(parts):
             return name
     return None
 

@@ -129,7 +129,8 @@ def find_directory(file: FileBytes) -> Directory:
     size = file.size
     if size < 22 or file.read(size - 22, 4, "end record") != END:
         tail = file.read(max(0, size - 65557), min(size, 65557), "end record")
-        if END in tail:
+        found = tail.rfind(END)
+        if 0 <= found <= len(tail) - 22:
             raise UnsafeModelError(f"model {file.path}: bytes or a comment after the archive's end")
         raise InferenceError(f"model {file.path} is a zip archive that is cut off: no directory")
     end = size - 22

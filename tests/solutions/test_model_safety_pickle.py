@@ -15,7 +15,7 @@ from solutions.phase1_basics.file_bytes import FileBytes
 from solutions.phase1_basics.model_safety import UnsafeModelError, check_model
 from solutions.phase1_basics.pickle_scan import check_pickle, scan_pickle
 from solutions.phase1_basics.torch_file import check_torch_zip, load_state_dict_file
-from tests.solutions import hostile_models as hostile
+import hostile_models as hostile
 from zoo.errors import InferenceError
 
 torch = pytest.importorskip("torch")
