@@ -1,5 +1,6 @@
 """The command line of ``model_loader.py``."""
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,10 +29,12 @@ from solutions.phase1_basics.labels import class_labels, read_labels
 from solutions.phase1_basics.model import Model
 from solutions.phase1_basics.postprocessing import Floats, as_probabilities, top_k
 from solutions.phase1_basics.tflite_model import TfliteModel
+from solutions.phase1_basics.torch_model import TorchModel
 from zoo.errors import InferenceError
 from zoo.registry import ModelEntry
 from zoo.terminal import progress_bar
 
+WORTH_MEASURING = 200  # pictures; for fewer, finding the best batch takes longer than it saves
 MARKS = {"fault": "[red]fault[/]", "warning": "[yellow]warning[/]", "fine": "[green]fine[/]"}
 
 
@@ -73,6 +76,8 @@ def command(
         )
     start = time.perf_counter()
     model = load_model(path, arch, device, trust, threads)
+    if isinstance(model, TorchModel):
+        model.limit_threads(threads)
     try:
         print_model(model, path, time.perf_counter() - start)
         names = read_labels(labels) if labels else list(entry.labels) if entry else []
@@ -116,8 +121,9 @@ def print_model(model: Model, path: Path, seconds: float) -> None:
     ]
     if about.arch:
         rows.append(("network", about.arch))
-    if about.parameters:
-        rows.append(("parameters", f"{about.parameters:,}"))
+    parameters = about.parameters or (onnx_parameters(path) if model_format == "onnx" else None)
+    if parameters:
+        rows.append(("parameters", f"{parameters:,}"))
     rows += [("input", str(spec)) for spec in model.input_spec]
     rows += [("output", str(spec)) for spec in model.output_spec[:8]]
     rows += [("bound", bound) for bound in about.bounds]
@@ -129,6 +135,16 @@ def print_model(model: Model, path: Path, seconds: float) -> None:
         table.add_row(Text("" if title == previous else title, style="bold"), Text(value))
         previous = title
     Console().print(table)
+
+
+def onnx_parameters(path: Path) -> int | None:
+    """Numbers in the initializers of an ONNX file; None without the package onnx."""
+    try:
+        import onnx
+    except ImportError:
+        return None
+    graph = onnx.load(str(path), load_external_data=False).graph
+    return sum(math.prod(tensor.dims) for tensor in graph.initializer)
 
 
 def print_diagnosis() -> int:
@@ -178,9 +194,9 @@ def _show_batch(model: Model, entry: ModelEntry | None, folder: Path, names: lis
     want = image_input_of(model, entry)
     paths = image_files(folder)
     size = 1
-    if model.input_spec[0].shape[0] is None:
+    if model.input_spec[0].shape[0] is None and len(paths) >= WORTH_MEASURING:
         item = np.zeros((1, *_prepared_shape(want)), np.float32)
-        size = choose_batch_size(time_batches(model.predict, item, rounds=2), len(paths))
+        size = choose_batch_size(time_batches(model.predict, item, (1, 8, 32), 2), len(paths))
     start = time.perf_counter()
     results = predict_items(
         model.predict, paths, lambda path: prepare_image(read_image(path), want), size

@@ -49,7 +49,8 @@ def load_model(
 
     ``arch`` names the network for files of bare weights (default: by the file's name, as in
     ``resnet50-0676ba61.pth``); ``device`` is auto, cpu, cuda, cuda:N or mps; ``trust`` allows
-    programs to hold what cannot be checked.
+    programs to hold what cannot be checked; ``threads`` is for one call (PyTorch in this process
+    keeps its own setting: ``torch.set_num_threads``).
 
     Raises UnsafeModelError for a file that would do more than carry a model, InferenceError for
     one that is missing, damaged or does not fit, MissingExtraError without its runtime.

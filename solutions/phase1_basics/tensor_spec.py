@@ -19,7 +19,12 @@ class TensorSpec:
 
     def __str__(self) -> str:
         sizes = " x ".join("?" if size is None else str(size) for size in self.shape)
-        return f"{self.name}: {self.dtype} [{sizes}]"
+        return f"{printable(self.name)}: {self.dtype} [{sizes}]"
+
+
+def printable(text: str, limit: int = 500) -> str:
+    """A text out of a file that is not trusted, fit for a terminal: one line, nothing hidden."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:limit])
 
 
 def check_batch(batch: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:

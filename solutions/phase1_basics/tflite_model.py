@@ -5,6 +5,7 @@ A quantized input or output holds integers q that stand for real values
 not know: this model quantizes what goes in and dequantizes what comes out.
 """
 
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,8 @@ class TfliteModel:
     than the file's (mostly 1) makes the interpreter plan its memory anew: ``predict`` runs such
     a batch image by image where the file cannot be resized.
 
+    One call at a time: others wait, since the interpreter holds one set of tensors.
+
     Raises InferenceError where the file is not a model that the interpreter accepts,
     MissingExtraError without ai-edge-litert.
     """
@@ -77,6 +80,7 @@ class TfliteModel:
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise InferenceError(f"model {path} is not a usable TFLite file: {error}") from error
+        self._turn = threading.Lock()
         self._inputs = self._interpreter.get_input_details()
         self._outputs = self._interpreter.get_output_details()
         self.quantization = [_quantization(detail) for detail in self._inputs]
@@ -90,14 +94,15 @@ class TfliteModel:
         """All outputs, as float32 where they are quantized."""
         if len(inputs) != len(self._inputs):
             raise InferenceError(f"{len(inputs)} inputs given, the model has {len(self._inputs)}")
-        for number, detail in enumerate(self._inputs):
-            batch = check_batch(inputs[number], self.input_spec[number])
-            how = self.quantization[number]
-            self._interpreter.set_tensor(
-                detail["index"], batch if how is None else quantize_array(batch, how)
-            )
-        self._interpreter.invoke()
-        found = [self._interpreter.get_tensor(detail["index"]) for detail in self._outputs]
+        with self._turn:
+            for number, detail in enumerate(self._inputs):
+                batch = check_batch(inputs[number], self.input_spec[number])
+                how = self.quantization[number]
+                self._interpreter.set_tensor(
+                    detail["index"], batch if how is None else quantize_array(batch, how)
+                )
+            self._interpreter.invoke()
+            found = [self._interpreter.get_tensor(detail["index"]) for detail in self._outputs]
         return [
             raw if how is None else dequantize_array(raw, how)
             for raw, how in zip(found, self._dequantization, strict=True)

@@ -58,6 +58,12 @@ class TorchModel:
             result: NDArray[Any] = output.cpu().numpy()
             return result
 
+    def limit_threads(self, threads: int) -> None:
+        """Let PyTorch use so many threads, in this whole process."""
+        import torch
+
+        torch.set_num_threads(threads)
+
     def close(self) -> None:
         """Nothing to give back before the model is forgotten."""
 

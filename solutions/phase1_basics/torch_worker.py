@@ -1,11 +1,16 @@
 """TorchScript and ``torch.export`` programs, in the worker process that runs them."""
 
+import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 if __package__ in (None, ""):  # run as a file
     sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+# torch asks where it could write; here it could nowhere
+tempfile.tempdir = os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.sep
 
 import torch
 from torch import Tensor

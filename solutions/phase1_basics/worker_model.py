@@ -6,16 +6,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import weakref
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from solutions.phase1_basics.model import ModelAbout
-from solutions.phase1_basics.tensor_spec import TensorSpec, check_batch
+from solutions.phase1_basics.tensor_spec import TensorSpec, check_batch, printable
 from solutions.phase1_basics.worker_pipes import WorkerPipes
 from solutions.phase1_basics.worker_protocol import Message, pack, unpack
 from solutions.phase1_basics.worker_sandbox import WorkerBounds, sandboxed
@@ -52,7 +54,7 @@ class WorkerModel:
         root = ROOM.parents[1]
         code = (str(root / "solutions"), str(root / "zoo"), *_libraries(*python))
         bounds = WorkerBounds((str(path), *code), (str(root),), DATA + 6 * _size(path))
-        self._path, self._timeout = path, run_timeout
+        self._path, self._timeout, self._turn = path, run_timeout, threading.Lock()
         self._worker = subprocess.Popen(
             sandboxed([python[0], "-s", str(ROOM / script)], bounds),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
@@ -65,20 +67,27 @@ class WorkerModel:
         request = {"path": str(path), "format": model_format, "threads": threads, "trust": trust}
         try:
             found = self._exchange(pack(request), deadline).header
+            self.input_spec = _specs(found["inputs"])
+            self.output_spec = _specs(found["outputs"])
+            runtime, count = printable(str(found["runtime"]), 100), found["parameters"]
+        except (KeyError, TypeError, ValueError) as error:
+            self.close()
+            raise InferenceError(f"model {path}: its worker describes no model") from error
         except InferenceError:
             self.close()
             raise
-        self.input_spec = _specs(found["inputs"])
-        self.output_spec = _specs(found["outputs"])
-        self.about = ModelAbout(f"{found['runtime']}, in a worker process", "cpu",
-                                found["parameters"], bounds=tuple(map(str, held)))
+        self.about = ModelAbout(f"{runtime}, in a worker process", "cpu",
+                                int(count) if count else None, bounds=tuple(held))
 
     def run(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
         """All outputs."""
         if len(inputs) != len(self.input_spec):
             raise InferenceError(f"{len(inputs)} inputs given, not {len(self.input_spec)}")
         fitting = [check_batch(*pair) for pair in zip(inputs, self.input_spec, strict=True)]
-        return self._exchange(pack({}, fitting), time.monotonic() + self._timeout).arrays
+        found = self._exchange(pack({}, fitting), time.monotonic() + self._timeout).arrays
+        if not found:
+            raise InferenceError(f"model {self._path}: its worker gives no output")
+        return found
 
     def predict(self, batch: NDArray[Any]) -> NDArray[Any]:
         """The first output for one batch of the only input."""
@@ -91,9 +100,10 @@ class WorkerModel:
     def _exchange(self, request: Any, deadline: float) -> Message:
         """Send a request, wait for the answer; ends the worker where something goes wrong."""
         try:
-            for piece in request or ():
-                self._pipes.write(piece, deadline)
-            message = unpack(lambda count: self._pipes.read(count, deadline))
+            with self._turn:
+                for piece in request or ():
+                    self._pipes.write(piece, deadline)
+                message = unpack(lambda count: self._pipes.read(count, deadline))
         except TimeoutError as error:
             self.close()
             raise InferenceError(f"model {self._path}: no answer in time: its worker was "
@@ -109,7 +119,7 @@ class WorkerModel:
             self.close()
             raise
         if "error" in message.header:
-            raise InferenceError(f"model {self._path}: {str(message.header['error'])[:500]}")
+            raise InferenceError(f"model {self._path}: {printable(str(message.header['error']))}")
         return message
 
     def _last_words(self) -> str:
@@ -117,7 +127,7 @@ class WorkerModel:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._worker.wait(1.0)
         code = self._worker.poll()
-        return f"{self._pipes.last_words() or 'nothing said'} (exit code {code})"
+        return f"{printable(self._pipes.last_words()) or 'nothing said'} (exit code {code})"
 
 
 def tensorflow_python() -> str:
@@ -163,9 +173,10 @@ def _size(path: Path) -> int:
 
 
 def _specs(raw: Any) -> tuple[TensorSpec, ...]:
+    """What the worker says of its inputs or outputs. Raises ValueError or TypeError for nonsense."""
     return tuple(
         TensorSpec(str(name), tuple(None if size is None else int(size) for size in shape),
-                   str(dtype))
+                   np.dtype(str(dtype)).name)
         for name, shape, dtype in raw
     )
 

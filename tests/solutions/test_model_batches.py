@@ -102,7 +102,9 @@ def test_the_size_is_chosen_with_the_waste_of_padding() -> None:
 
 
 def test_batches_are_timed_by_the_fastest_round() -> None:
-    now, cost = [0.0], iter([9, 9, 5, 7, 3, 8, 4, 6])  # two warm-ups, three rounds of two
+    now = [0.0]
+    warm_up, rounds = [9, 9], [[5, 5, 5, 5, 7], [3, 3, 4, 2, 8], [4, 4, 4, 4, 6]]
+    cost = iter(warm_up + sum(rounds, []))  # in a round four batches of one, then one of four
 
     def predict(batch):
         now[0] += next(cost)

@@ -79,7 +79,7 @@ def test_onnx_equals_the_runtime(mnist) -> None:
 
 def test_the_two_files_of_the_mnist_network(mnist) -> None:
     """Same architecture, trained for 4 and for 8 epochs: each reads digits, and they agree."""
-    images, labels = mnist[0][:3000], mnist[1][:3000]
+    images, labels = mnist[0][:1500], mnist[1][:1500]
     answers = []
     for name in ("mnist-state-dict", "mnist-safetensors"):
         path, entry = find_model(str(public(name)))
