@@ -16,8 +16,9 @@ from solutions.phase1_basics.keras_check import parse_json
 from solutions.phase1_basics.torch_file import check_torch_zip
 from solutions.phase1_basics.unsafe_model import UnsafeModelError
 from solutions.phase1_basics.zip_archive import ZipArchive
+from zoo.errors import InferenceError
 
-JSON_LIMIT, NESTED_LIMIT = 64 << 20, 256 << 20  # bytes
+JSON_LIMIT, NESTED_LIMIT = 32 << 20, 256 << 20  # bytes, of all descriptions, of one archive
 NATIVE = re.compile(r"\.(so|o|a|dll|dylib|cubin|fatbin|hsaco|spv|cpp|cu|cc|ptx)(\.\d+)*$")
 NATIVE_FOLDERS = ("data/aotinductor/",)
 TARGET = re.compile(
@@ -33,7 +34,8 @@ FUNCTIONS = {
     "RoundToInt", "RoundDecimal", "ToFloat", "PowByNatural", "FloatPow", "LShift", "RShift",
     "Where", "Identity", "Integer", "Float", "Rational", "Eq", "Ne", "Lt", "Le", "Gt", "Ge", "And",
     "Or", "Not", "Abs", "Add", "Mul", "Pow", "Symbol", "Equality", "Unequality", "GreaterThan",
-    "LessThan", "StrictGreaterThan", "StrictLessThan", "floor", "ceiling", "OpaqueUnaryFn_sqrt", "OpaqueUnaryFn_log2",
+    "LessThan", "StrictGreaterThan", "StrictLessThan", "floor", "ceiling",
+    "OpaqueUnaryFn_sqrt", "OpaqueUnaryFn_log2",
     "IsNonOverlappingAndDenseIndicator", "len", "size", "stride", "dim", "storage_offset",
 }
 POWERS = {"Pow", "PowByNatural", "FloatPow", "LShift"}
@@ -53,6 +55,9 @@ def check_torch_export(file: FileBytes, trust: bool = False) -> None:
     that do more than hold tensors.
     """
     archive = ZipArchive(file)
+    total = sum(each.size for each in archive.entries.values() if each.name.endswith(".json"))
+    if total > JSON_LIMIT:
+        raise InferenceError(f"model {file.path}: {total} bytes of descriptions")
     descriptions = [
         parse_json(archive.read(name, JSON_LIMIT), file.path)
         for name in archive.entries if name.endswith(".json")

@@ -12,6 +12,7 @@ from typing import Any
 MEMORY_LIMIT, SECONDS = 1 << 30, 50
 OBJECT_LIMIT = 100_000
 DEPTH_LIMIT = 64
+CONFIG_LIMIT = 32 << 20
 GROWTH, FREE = 100, 64 << 20  # a dataset may be 100 times its bytes in the file, or 64 MiB
 FILTERS = {1, 2, 3}  # deflate, shuffle, fletcher32: built into the library
 
@@ -36,6 +37,8 @@ def main(path: str) -> dict[str, Any]:
                 config = config.decode("utf-8")
             if config is not None and not isinstance(config, str):
                 return {"damaged": "its description is no text"}
+            if config is not None and len(config) > CONFIG_LIMIT:
+                return {"damaged": f"a description of {len(config)} characters"}
             return {"config": config}
     except MemoryError:
         return {"damaged": f"reading it takes more than {MEMORY_LIMIT} bytes"}

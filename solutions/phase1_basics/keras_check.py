@@ -42,9 +42,8 @@ MODULES = {
     "keras.optimizers", "keras.optimizers.schedules", "keras.quantizers", "keras.random",
     "keras.regularizers", "builtins",
 }
-FOLDERS = ("keras.src.", "keras.engine.", "keras.layers.")  # modules within Keras
-NOT_FOLDERS = ("keras.src.utils", "keras.src.saving", "keras.src.export", "keras.src.legacy",
-               "keras.src.backend", "keras.src.trainers", "keras.src.callbacks")
+FOLDERS = ("activations", "constraints", "dtype_policies", "engine", "initializers", "layers",
+           "losses", "metrics", "models", "optimizers", "quantizers", "random", "regularizers")
 FILE_KEYS = {"vocabulary", "idf_weights", "filepath", "file"}
 
 
@@ -146,7 +145,9 @@ def is_keras_module(module: Any) -> bool:
     """Whether a module holds Keras's own computing classes."""
     if not isinstance(module, str):
         return False
+    parts = module.split(".")
+    within = parts[2:] if parts[:2] == ["keras", "src"] else parts[1:]
     return module in MODULES or (
-        module.startswith(FOLDERS) and not module.startswith(NOT_FOLDERS)
-        and all(part.isidentifier() and not part.startswith("__") for part in module.split("."))
+        parts[0] == "keras" and bool(within) and within[0] in FOLDERS
+        and all(part.isidentifier() and not part.startswith("__") for part in parts)
     )

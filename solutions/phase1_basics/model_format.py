@@ -66,8 +66,9 @@ def detect_format(path: Path) -> ModelFormat:
     with FileBytes(path) as file:
         start = file.read(0, min(file.size, 4096), "first bytes")
         detected = _detect_signature(file, start) or _detect_protobuf(file)
-        if detected is None:
-            raise InferenceError(_unknown(path, start))
+        if detected is None:  # texts come last: a graph's first bytes can look like one
+            known = known_file(start)
+            raise InferenceError(f"model {path} is {known}" if known else _unknown(path, start))
         return detected
 
 
@@ -105,9 +106,6 @@ def _detect_signature(file: FileBytes, start: bytes) -> ModelFormat | None:
         return ModelFormat.PYTORCH_LEGACY
     if _looks_like_safetensors(file, start):
         return ModelFormat.SAFETENSORS
-    known = known_file(start)
-    if known is not None:
-        raise InferenceError(f"model {file.path} is {known}")
     return None
 
 

@@ -21,7 +21,7 @@ from solutions.phase1_basics.torch_file import check_torch_legacy, check_torch_z
 from solutions.phase1_basics.torchscript_check import check_torchscript
 from solutions.phase1_basics.unsafe_model import UnsafeModelError
 
-__all__ = ["UnsafeModelError", "check_model"]
+__all__ = ["UnsafeModelError", "check_file", "check_model"]
 
 
 def check_model(path: Path, trust: bool = False) -> ModelFormat:
@@ -38,11 +38,12 @@ def check_model(path: Path, trust: bool = False) -> ModelFormat:
         check_saved_model(path, trust)
         return model_format
     with FileBytes(path) as file:
-        _check_file(file, model_format, trust)
+        check_file(file, model_format, trust)
     return model_format
 
 
-def _check_file(file: FileBytes, model_format: ModelFormat, trust: bool) -> None:
+def check_file(file: FileBytes, model_format: ModelFormat, trust: bool = False) -> None:
+    """The check of one format, for a file or for bytes in memory; errors as :func:`check_model`."""
     match model_format:
         case ModelFormat.PYTORCH_ZIP:
             check_torch_zip(file)

@@ -19,6 +19,7 @@ from solutions.phase1_basics.unsafe_model import UnsafeModelError
 from zoo.errors import InferenceError
 
 SIZE_LIMIT = (1 << 31) - 1  # bytes that protocol buffers allow in one message
+MEMORY_TAG = "_ORT_MEM_ADDR_"  # ONNX Runtime takes such an offset for an address in memory
 DEPTH_LIMIT = 64  # messages within messages; a graph within a graph takes three
 RUNS_CODE = {"PythonOp": "runs Python", "PythonOpGrad": "runs Python",
              "EPContext": "loads a program for an accelerator"}
@@ -57,20 +58,7 @@ def check_onnx(file: FileBytes, trust: bool = False) -> None:
     if file.size > SIZE_LIMIT:
         raise InferenceError(f"model {file.path}: {file.size} bytes, more than ONNX allows (2 GiB)")
     reader = WireReader(file)
-    pending: list[tuple[str, Span, int]] = [("model", reader.whole(), 0)]
-    while pending:
-        kind, span, depth = pending.pop()
-        if depth > DEPTH_LIMIT:
-            raise InferenceError(f"model {file.path}: graphs nested more than {DEPTH_LIMIT} deep")
-        if kind == "tensor":
-            _check_tensor(reader, span)
-            continue
-        for field in reader.fields(span, f"the {kind}"):
-            child = CHILDREN[kind].get(field.number)
-            if child is not None and field.wire_type == LENGTH:
-                pending.append((child, field.span, depth + 1))
-            elif kind == "node" and field.number == 4 and field.wire_type == LENGTH:
-                _check_operator(reader.text(field.span, "operator"), file.path, trust)
+    _walk(reader, "model", reader.whole(), trust, 0)
 
 
 def check_external_data(model: Path, data: ExternalData, tensor: str) -> None:
@@ -84,7 +72,7 @@ def check_external_data(model: Path, data: ExternalData, tensor: str) -> None:
     parts = Path(data.location).parts
     if not parts or ".." in parts or Path(data.location).is_absolute() or "\\" in data.location:
         raise UnsafeModelError(f"{where}, which is not beside the model")
-    if "\0" in data.location or parts[0].endswith(":"):
+    if "\0" in data.location or parts[0].endswith(":") or MEMORY_TAG in data.location:
         raise UnsafeModelError(f"{where}, which is no file name")
     place = model.parent
     status = None
@@ -103,6 +91,24 @@ def check_external_data(model: Path, data: ExternalData, tensor: str) -> None:
     end = data.offset + (data.length or 0)
     if data.offset < 0 or (data.length or 0) < 0 or end > status.st_size:
         raise InferenceError(f"{where}: bytes {data.offset} to {end} of {status.st_size}")
+
+
+def _walk(reader: WireReader, kind: str, span: Span, trust: bool, depth: int) -> None:
+    """One message and the messages inside it."""
+    path = reader.file.path
+    if depth > DEPTH_LIMIT:
+        raise InferenceError(f"model {path}: graphs nested more than {DEPTH_LIMIT} deep")
+    if kind == "tensor":
+        _check_tensor(reader, span)
+        return
+    for field in reader.fields(span, f"the {kind}"):
+        child = CHILDREN[kind].get(field.number)
+        if field.wire_type != LENGTH:
+            continue
+        if child is not None:
+            _walk(reader, child, field.span, trust, depth + 1)
+        elif kind == "node" and field.number == 4:
+            _check_operator(reader.text(field.span, "operator"), path, trust)
 
 
 def _check_operator(name: str, path: Path, trust: bool) -> None:

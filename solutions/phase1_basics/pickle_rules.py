@@ -32,7 +32,7 @@ SCHEMES = {
     "per_tensor_affine", "per_tensor_symmetric", "per_channel_affine", "per_channel_symmetric",
     "per_channel_affine_float_qparams",
 }
-NUMPY_DTYPE = re.compile(r"[<>|=]?[?biufc][0-9]{0,2}")
+NUMPY_DTYPE = re.compile(r"[<>|=]?[?biufcSU][0-9]{0,4}")
 NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray")
 FILLED_BY_STATE = {"collections.OrderedDict", "argparse.Namespace"}
 

@@ -40,7 +40,7 @@ TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 MARK_OBJECT = pickletools.markobject  # in an opcode's description: it takes a group
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Global:
     """An import: the name that a pickle asks for, and the byte where it does."""
 
@@ -52,21 +52,21 @@ class Global:
         return f"{self.module}.{self.name}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Made:
     """A value that the real machine would have made: by a call, or a container."""
 
     by: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stored:
     """A value that the pickle fetches from outside itself (a persistent id): a tensor's storage."""
 
     identity: Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Call:
     """A call that the pickle asks for: ``function(*arguments)``, as notes."""
 
@@ -76,11 +76,12 @@ class Call:
     arguments: Any
 
 
-@dataclass
+@dataclass(slots=True)
 class Trace:
     """Everything that one pickle would do beyond building plain containers."""
 
     protocol: int = 0
+    opcodes: int = 0
     end: int = 0  # byte after STOP
     globals: list[Global] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
@@ -105,6 +106,7 @@ def trace_pickle(data: bytes, start: int = 0) -> Trace:
             if count >= OPCODE_LIMIT:
                 raise InferenceError(f"pickle of more than {OPCODE_LIMIT} opcodes")
             machine.step(opcode, argument, position)
+            machine.trace.opcodes = count + 1
     except (ValueError, IndexError, KeyError, struct.error, OverflowError, MemoryError) as error:
         raise InferenceError(f"damaged pickle at byte {position}: {error}") from error
     machine.trace.end = stream.tell()

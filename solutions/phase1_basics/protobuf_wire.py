@@ -21,6 +21,7 @@ from zoo.errors import InferenceError
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 FIELD_LIMIT = 4_000_000  # fields that one file may make us look at
+ALL_TEXT_LIMIT = 256 << 20  # bytes of all names together
 TEXT_LIMIT = 1 << 20  # bytes of one name
 
 
@@ -46,6 +47,7 @@ class WireReader:
     def __init__(self, file: FileBytes, limit: int = FIELD_LIMIT) -> None:
         self.file = file
         self._left = limit
+        self._text_left = ALL_TEXT_LIMIT
 
     def whole(self) -> Span:
         return Span(0, self.file.size)
@@ -72,7 +74,8 @@ class WireReader:
 
         Raises InferenceError where it is longer than a name ever is.
         """
-        if span.end - span.start > TEXT_LIMIT:
+        self._text_left -= span.end - span.start
+        if span.end - span.start > TEXT_LIMIT or self._text_left < 0:
             raise InferenceError(f"model {self.file.path}: {what} is longer than {TEXT_LIMIT}")
         raw = self.file.read(span.start, span.end - span.start, what)
         return raw.decode("utf-8", errors="replace")

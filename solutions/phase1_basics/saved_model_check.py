@@ -5,51 +5,30 @@ calls Python, ``WriteFile`` writes anywhere, ``ReadFile`` reads anything. So ope
 against a list of those that only compute. Saving and restoring are on it, since every SavedModel
 holds them; their file names are traced back to the constants that they come from, through calls of
 the graph's own functions, and a constant that leaves the model's folder is refused.
-
-Field numbers: ``saved_model.proto``, ``meta_graph.proto``, ``graph.proto``, ``function.proto``,
-``node_def.proto``, ``attr_value.proto``, ``tensor.proto``.
 """
 
 import os
 import stat
-from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 from solutions.phase1_basics.file_bytes import FileBytes
 from solutions.phase1_basics.keras_check import check_keras_metadata
-from solutions.phase1_basics.protobuf_wire import LENGTH, Span, WireReader
+from solutions.phase1_basics.tensorflow_graph import (
+    Graphs,
+    Node,
+    computing_operators,
+    read_frozen_graph,
+    read_saved_model,
+)
 from solutions.phase1_basics.unsafe_model import UnsafeModelError
 from zoo.errors import InferenceError
 
-OPERATORS = Path(__file__).with_name("tensorflow_operators.txt")
 FILE_OPERATORS = {
     "Save", "SaveV2", "SaveSlices", "Restore", "RestoreV2", "RestoreSlice", "MergeV2Checkpoints",
     "ShardedFilename", "InitializeTableFromTextFile", "InitializeTableFromTextFileV2",
 }
-STRING_LIMIT = 1 << 16  # bytes of one constant text that is looked at
+OTHER_GRAPHS = ("saved_model.cpb", "saved_model.pbtxt")  # TensorFlow may prefer one of these
 FOLDER_LIMIT = 10_000  # entries of a SavedModel's folder
-SIZE_LIMIT = (1 << 31) - 1
-DEPTH_LIMIT = 32
-
-
-@dataclass
-class Node:
-    """One operation of a graph: what it is, what feeds it, which functions it names."""
-
-    name: str = ""
-    operator: str = ""
-    inputs: list[str] = field(default_factory=list)
-    functions: set[str] = field(default_factory=set)
-    texts: list[str] = field(default_factory=list)  # a constant's strings
-
-
-class Graphs(NamedTuple):
-    """All nodes of a file: by graph (None) or by function, and the names of assets."""
-
-    scopes: dict[str | None, list[Node]]
-    assets: list[str]
 
 
 def check_saved_model(folder: Path, trust: bool = False) -> None:
@@ -72,10 +51,7 @@ def check_saved_model(folder: Path, trust: bool = False) -> None:
 
 def check_frozen_graph(file: FileBytes, trust: bool = False) -> None:
     """Check a file that holds one GraphDef; errors as :func:`check_saved_model`."""
-    _require_size(file)
-    reader = WireReader(file)
-    graphs = Graphs({}, [])
-    _read_graph(reader, reader.whole(), graphs)
+    graphs = read_frozen_graph(file)
     if not trust:
         check_graphs(graphs, file.path)
 
@@ -136,13 +112,6 @@ def leaves_folder(name: str) -> bool:
     return name.startswith(("/", "~")) or ".." in parts or ":" in parts[0]
 
 
-@cache
-def computing_operators() -> frozenset[str]:
-    """The operators of TensorFlow that only compute."""
-    lines = OPERATORS.read_text(encoding="utf-8").splitlines()
-    return frozenset(line for line in lines if line and not line.startswith("#"))
-
-
 def check_folder(folder: Path) -> None:
     """Raise UnsafeModelError for a link in the folder, InferenceError where files are missing."""
     count = 0
@@ -154,24 +123,11 @@ def check_folder(folder: Path) -> None:
                 raise UnsafeModelError(f"model {folder}: {Path(root) / name} is a link or a device")
         if count > FOLDER_LIMIT:
             raise InferenceError(f"model {folder}: more than {FOLDER_LIMIT} files in the folder")
+    for name in OTHER_GRAPHS:
+        if (folder / name).exists():
+            raise UnsafeModelError(f"model {folder}: {name} is a graph beside saved_model.pb")
     if (folder / "variables").is_dir() and not (folder / "variables/variables.index").is_file():
         raise InferenceError(f"model {folder}: variables/variables.index is missing")
-
-
-def read_saved_model(file: FileBytes) -> Graphs:
-    """All graphs, functions and asset names of a SavedModel message."""
-    _require_size(file)
-    reader = WireReader(file)
-    graphs = Graphs({}, [])
-    for model in _messages(reader, reader.whole(), "the SavedModel", 2):
-        for field_ in reader.fields(model, "a meta graph"):
-            if field_.number == 2 and field_.wire_type == LENGTH:
-                _read_graph(reader, field_.span, graphs)
-            elif field_.number == 6 and field_.wire_type == LENGTH:
-                graphs.assets.extend(_text(reader, field_.span, 2))
-    if not graphs.scopes:
-        raise InferenceError(f"model {file.path}: a SavedModel without a graph")
-    return graphs
 
 
 def _touches(node: Node, touching: set[str]) -> bool:
@@ -179,91 +135,3 @@ def _touches(node: Node, touching: set[str]) -> bool:
         node.operator in FILE_OPERATORS or node.operator in touching
         or not touching.isdisjoint(node.functions)
     )
-
-
-def _require_size(file: FileBytes) -> None:
-    if file.size > SIZE_LIMIT:
-        raise InferenceError(f"model {file.path}: {file.size} bytes, more than a graph can have")
-
-
-def _read_graph(reader: WireReader, span: Span, graphs: Graphs) -> None:
-    """A GraphDef: its nodes, and those of the functions in its library."""
-    nodes = graphs.scopes.setdefault(None, [])
-    for field_ in reader.fields(span, "a graph"):
-        if field_.wire_type != LENGTH:
-            continue
-        if field_.number == 1:
-            nodes.append(_read_node(reader, field_.span))
-        elif field_.number == 2:
-            for function in _messages(reader, field_.span, "a library", 1):
-                _read_function(reader, function, graphs)
-
-
-def _read_function(reader: WireReader, span: Span, graphs: Graphs) -> None:
-    names: list[str] = []
-    nodes: list[Node] = []
-    for field_ in reader.fields(span, "a function"):
-        if field_.number == 1 and field_.wire_type == LENGTH:
-            names += _text(reader, field_.span, 1)
-        elif field_.number == 3 and field_.wire_type == LENGTH:
-            nodes.append(_read_node(reader, field_.span))
-    if not names or names[-1] in computing_operators():
-        raise UnsafeModelError(
-            f"model {reader.file.path}: a function with the name of an operator: {names}"
-        )
-    graphs.scopes.setdefault(names[-1], []).extend(nodes)
-
-
-def _read_node(reader: WireReader, span: Span) -> Node:
-    node = Node()
-    for field_ in reader.fields(span, "a node"):
-        if field_.wire_type != LENGTH:
-            continue
-        if field_.number == 1:
-            node.name = reader.text(field_.span, "node name")
-        elif field_.number == 2:
-            node.operator = reader.text(field_.span, "operator")
-        elif field_.number == 3:
-            node.inputs.append(reader.text(field_.span, "input"))
-        elif field_.number == 5:
-            for value in _messages(reader, field_.span, "an attribute", 2):
-                _read_attribute(reader, value, node, 0)
-    return node
-
-
-def _read_attribute(reader: WireReader, span: Span, node: Node, depth: int) -> None:
-    """An AttrValue: the functions that it names, the strings of a constant."""
-    if depth > DEPTH_LIMIT:
-        raise InferenceError(f"model {reader.file.path}: attributes nested too deeply")
-    for field_ in reader.fields(span, "a value"):
-        if field_.wire_type != LENGTH:
-            continue
-        if field_.number == 10:  # func: NameAttrList {name = 1, attr = 2}
-            _read_named(reader, field_.span, node, depth)
-        elif field_.number == 1:  # list: its functions are field 9
-            for function in _messages(reader, field_.span, "a list", 9):
-                _read_named(reader, function, node, depth)
-        elif field_.number == 8:  # tensor: strings are field 8
-            for text in _messages(reader, field_.span, "a constant", 8):
-                size = min(text.end - text.start, STRING_LIMIT)
-                node.texts.append(reader.text(Span(text.start, text.start + size), "a text"))
-
-
-def _read_named(reader: WireReader, span: Span, node: Node, depth: int) -> None:
-    for field_ in reader.fields(span, "a function's name"):
-        if field_.number == 1 and field_.wire_type == LENGTH:
-            node.functions.add(reader.text(field_.span, "function name"))
-        elif field_.number == 2 and field_.wire_type == LENGTH:
-            for value in _messages(reader, field_.span, "an attribute", 2):
-                _read_attribute(reader, value, node, depth + 1)
-
-
-def _messages(reader: WireReader, span: Span, what: str, number: int) -> list[Span]:
-    return [
-        each.span for each in reader.fields(span, what)
-        if each.number == number and each.wire_type == LENGTH
-    ]
-
-
-def _text(reader: WireReader, span: Span, number: int) -> list[str]:
-    return [reader.text(each, "a name") for each in _messages(reader, span, "a name", number)]

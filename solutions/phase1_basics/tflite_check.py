@@ -180,10 +180,11 @@ def _check_subgraph(
             for index in buffer.integers(operator, field, "operand"):
                 if index != -1:
                     _require_index(file, index, len(tensors), "a tensor")
+        if not operator.place(4):
+            continue
+        options = buffer.table(buffer.follow(operator.place(4), "options"), "options")
         for field in SUBGRAPH_CALLS.get(codes[code], ()):
-            if operator.place(4):
-                options = buffer.table(buffer.follow(operator.place(4), "options"), "options")
-                called.add(buffer.number(options, field, 4, "called subgraph"))
+            called.add(buffer.number(options, field, 4, "called subgraph"))
     for index in called:
         _require_index(file, index, subgraphs, "a subgraph")
     return called
@@ -198,12 +199,32 @@ def _check_tensor(buffer: FlatBuffer, tensor: FlatTable, sizes: list[int]) -> No
     _require_index(file, index, len(sizes), "a buffer")
     if len(shape) > 16 or any(size < 0 for size in shape) or math.prod(shape) > 1 << 40:
         raise InferenceError(f"model {file.path}: tensor {name!r} has the shape {shape[:16]}")
+    if tensor.place(4):
+        _check_quantization(buffer, tensor, name, shape)
     needed = -(-math.prod(shape) * bits // 8) if bits is not None else 0
     sparse = tensor.place(6) != 0
     if sizes[index] and bits is not None and not sparse and sizes[index] != needed:
         raise InferenceError(
             f"model {file.path}: tensor {name!r} of shape {shape} needs {needed} bytes, its "
             f"buffer has {sizes[index]}"
+        )
+
+
+def _check_quantization(
+    buffer: FlatBuffer, tensor: FlatTable, name: str, shape: list[int]
+) -> None:
+    """One scale and zero point for the tensor, or one for each slice along a dimension."""
+    table = buffer.table(buffer.follow(tensor.place(4), "quantization"), "quantization")
+    for field in (0, 1):  # min, max
+        buffer.vector(table, field, 4, "quantization range")
+    scales = buffer.vector(table, 2, 4, "scales").length
+    zeros = buffer.vector(table, 3, 8, "zero points").length
+    dimension = buffer.number(table, 6, 4, "quantized dimension")
+    slices = shape[dimension] if 0 <= dimension < len(shape) else 1
+    if scales not in (0, 1, slices) or zeros not in (0, 1, scales):
+        raise InferenceError(
+            f"model {buffer.file.path}: tensor {name!r} of shape {shape} has {scales} scales and "
+            f"{zeros} zero points along dimension {dimension}"
         )
 
 

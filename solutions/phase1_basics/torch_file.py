@@ -20,20 +20,21 @@ from solutions.phase1_basics.file_signatures import MAGIC_NUMBER
 from solutions.phase1_basics.model_format import ModelFormat, detect_format
 from solutions.phase1_basics.pickle_rules import is_harmless_state, storage_bytes
 from solutions.phase1_basics.pickle_scan import RuleOf, StateRule, check_pickle, state_dict_rule
-from solutions.phase1_basics.pickle_trace import Global, Stored, Trace
+from solutions.phase1_basics.pickle_trace import OPCODE_LIMIT, Global, Stored, Trace
 from solutions.phase1_basics.unsafe_model import UnsafeModelError
 from solutions.phase1_basics.zip_archive import ZipArchive
 from zoo.errors import InferenceError, MissingExtraError
 
 PICKLE_LIMIT = 64 << 20  # bytes of pickle in one file; tensors are not counted
 NUMPY_TYPES = ("Bool", "Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64",
-               "Float16", "Float32", "Float64", "Complex64", "Complex128")
+               "Float16", "Float32", "Float64", "Complex64", "Complex128", "Str",
+               "Bytes")
 
 
 def check_torch_zip(
     file: FileBytes, rule_of: RuleOf = state_dict_rule, allows_state: StateRule = is_harmless_state
-) -> list[Trace]:
-    """What the pickles in a zip file of PyTorch's would do, once all of it is allowed.
+) -> set[int]:
+    """The protocols of the pickles in a zip file of PyTorch's, once all of it is allowed.
 
     Raises UnsafeModelError and InferenceError as the zip and pickle checks do, and InferenceError
     where a storage is missing or too short.
@@ -46,7 +47,8 @@ def check_torch_zip(
             "so that two readers may load different ones"
         )
     folder = folders.pop()
-    traces = []
+    protocols: set[int] = set()
+    opcodes = 0
     for name in archive.entries:
         if not name.endswith("pkl"):
             continue
@@ -62,12 +64,15 @@ def check_torch_zip(
             }
             for stored in trace.stored:
                 _require_storage(stored, sizes, where)
-        traces.append(trace)
-    return traces
+        protocols.add(trace.protocol)
+        opcodes += trace.opcodes
+        if opcodes > OPCODE_LIMIT:
+            raise InferenceError(f"model {file.path}: more than {OPCODE_LIMIT} opcodes in pickles")
+    return protocols
 
 
-def check_torch_legacy(file: FileBytes) -> Trace:
-    """What the object's pickle in a legacy file would do, once all of the file is allowed.
+def check_torch_legacy(file: FileBytes) -> set[int]:
+    """The protocols of the pickles in a legacy file, once all of it is allowed.
 
     Raises UnsafeModelError as the pickle check does, and InferenceError where the file is cut
     off: in a pickle, in the table of storages, or in a storage.
@@ -82,7 +87,7 @@ def check_torch_legacy(file: FileBytes) -> Trace:
     if traces[0].result != int.from_bytes(MAGIC_NUMBER, "little") or traces[1].result != 1001:
         raise InferenceError(f"model {file.path} is of an unknown version of PyTorch's format")
     _check_legacy_storages(file, position, traces[3], traces[4].texts)
-    return traces[3]
+    return {trace.protocol for trace in traces}
 
 
 def load_state_dict_file(path: Path) -> Any:
@@ -94,20 +99,27 @@ def load_state_dict_file(path: Path) -> Any:
     model_format = detect_format(path)
     with FileBytes(path) as file:
         if model_format == ModelFormat.PYTORCH_ZIP:
-            traces = check_torch_zip(file)
+            protocols = check_torch_zip(file)
         elif model_format == ModelFormat.PYTORCH_LEGACY:
-            traces = [check_torch_legacy(file)]
+            protocols = check_torch_legacy(file)
         else:
             raise InferenceError(f"model {path} is a {model_format} file, not a state dict")
-    plain = all(trace.protocol == 2 for trace in traces)
-    load = _load_weights_only if plain else _load_allowed_names
+    load = _load_weights_only if protocols == {2} else _load_allowed_names
     try:
         return load(path)
     except InferenceError:
         raise
     except Exception as error:  # whatever PyTorch makes of a damaged file
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InferenceError(f"model {path}: PyTorch cannot build its tensors: {reason}") from error
+        raise InferenceError(
+            f"model {path}: PyTorch cannot build its tensors: {_reason(error)}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The line that tells the fault, without the advice to switch the restriction off."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    marked = [line for line in lines if "Unpickler error:" in line or line.startswith("Can only")]
+    return (marked or lines or [type(error).__name__])[-1 if marked else 0][:200]
 
 
 def _load_weights_only(path: Path) -> Any:

@@ -13,34 +13,25 @@ Source: PKWARE, APPNOTE.TXT 6.3.10, sections 4.3.6 to 4.5.3.
 
 import zlib
 from pathlib import Path
-from typing import NamedTuple
 
 from solutions.phase1_basics.file_bytes import FileBytes
 from solutions.phase1_basics.unsafe_model import UnsafeModelError
+from solutions.phase1_basics.zip_directory import (
+    UNKNOWN32,
+    ZipEntry,
+    decode_name,
+    find_directory,
+    integers,
+    read_directory,
+    zip64_values,
+)
 from zoo.errors import InferenceError
 
-LOCAL, CENTRAL, END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
-END64, LOCATOR64 = b"PK\x06\x06", b"PK\x06\x07"
+LOCAL = b"PK\x03\x04"
 STORED, DEFLATED = 0, 8
-ENTRY_LIMIT = 200_000
-DIRECTORY_LIMIT = 64 << 20  # bytes
 RATIO_LIMIT, EXPANDED_LIMIT = 100, 64 << 20  # an archive that grows past both is a bomb
 READ_LIMIT = 256 << 20  # bytes of one entry taken into memory
 PIECE = 1 << 20  # bytes at a time
-UNKNOWN32, UNKNOWN16 = 0xFFFFFFFF, 0xFFFF
-
-
-class ZipEntry(NamedTuple):
-    """One entry as the central directory describes it."""
-
-    name: str
-    flags: int
-    method: int
-    crc: int
-    compressed: int  # bytes
-    size: int  # bytes after decompression
-    header: int  # where the local header stands
-    mode: int  # Unix file mode, 0 where unknown
 
 
 class ZipArchive:
@@ -56,7 +47,7 @@ class ZipArchive:
         directory = find_directory(file)
         self.entries: dict[str, ZipEntry] = {}
         folded: dict[str, str] = {}
-        for entry in _central_directory(file, directory):
+        for entry in read_directory(file, directory):
             check_name(entry, file.path)
             check_kind(entry, file.path)
             twin = folded.setdefault(entry.name.casefold(), entry.name)
@@ -109,51 +100,6 @@ class ZipArchive:
                 output.write(piece)
         if (written, checksum) != (entry.size, entry.crc):
             raise InferenceError(f"{where} is damaged: its checksum does not match")
-
-
-class Directory(NamedTuple):
-    """Where the central directory lies and how many entries it counts."""
-
-    start: int
-    size: int
-    entries: int
-
-
-def find_directory(file: FileBytes) -> Directory:
-    """The central directory, found from the end record in the last 22 bytes of the file.
-
-    Raises InferenceError where there is none (the archive is cut off) or where it does not end at
-    the end record; UnsafeModelError for an archive comment, behind which a second end record
-    could hide.
-    """
-    size = file.size
-    if size < 22 or file.read(size - 22, 4, "end record") != END:
-        tail = file.read(max(0, size - 65557), min(size, 65557), "end record")
-        found = tail.rfind(END)
-        if 0 <= found <= len(tail) - 22:
-            raise UnsafeModelError(f"model {file.path}: bytes or a comment after the archive's end")
-        raise InferenceError(f"model {file.path} is a zip archive that is cut off: no directory")
-    end = size - 22
-    record = file.read(end, 22, "end record")
-    disks = record[4:8]
-    counts, span, start, comment = _integers(record[8:], 2, 2, 4, 4, 2)[0:2], 0, 0, 0
-    span, start, comment = _integers(record[12:], 4, 4, 2)
-    count = counts[1]
-    stop = end
-    if UNKNOWN16 in counts or UNKNOWN32 in (span, start) or _has_locator(file, end):
-        count, span, start, stop = _directory64(file, end)
-    elif counts[0] != counts[1]:
-        raise UnsafeModelError(f"model {file.path}: two counts of entries, {counts}")
-    if disks != bytes(4) or comment:
-        raise UnsafeModelError(f"model {file.path}: an archive in several parts or with a comment")
-    if start + span != stop:
-        raise UnsafeModelError(
-            f"model {file.path}: the archive's directory should end at byte {stop} and claims "
-            f"bytes {start} to {start + span}"
-        )
-    if count > ENTRY_LIMIT or span > DIRECTORY_LIMIT or count * 46 > span:
-        raise InferenceError(f"model {file.path}: {count} entries in a directory of {span} bytes")
-    return Directory(start, span, count)
 
 
 def check_name(entry: ZipEntry, path: Path) -> None:
@@ -213,15 +159,16 @@ def check_growth(entries: list[ZipEntry], file: FileBytes) -> None:
 def _data_start(file: FileBytes, entry: ZipEntry) -> int:
     what = f"local header of {entry.name!r}"
     header = file.read(entry.header, 30, what)
-    _, flags, method, _, _, crc, compressed, size, name, extra = _integers(
+    _, flags, method, _, _, crc, compressed, size, name, extra = integers(
         header[4:], 2, 2, 2, 2, 2, 4, 4, 4, 2, 2
     )
     raw = file.read(entry.header + 30, name + extra, what)
     deferred = bool(flags & 8)  # sizes follow the data: the header may hold zeros
     if UNKNOWN32 in (size, compressed):
-        size, compressed, _ = _zip64(raw[name:], size, compressed, 0, what)
+        size, compressed, _ = zip64_values(raw[name:], size, compressed, 0, what)
     same = (
-        header[:4] == LOCAL and _decode(raw[:name], flags) == entry.name and flags == entry.flags
+        header[:4] == LOCAL and decode_name(raw[:name], flags) == entry.name
+        and flags == entry.flags
         and method == entry.method and (
             (crc, compressed, size) == (entry.crc, entry.compressed, entry.size)
             or (deferred and crc in (0, entry.crc) and size in (0, entry.size)
@@ -236,68 +183,6 @@ def _data_start(file: FileBytes, entry: ZipEntry) -> int:
     return entry.header + 30 + name + extra
 
 
-def _central_directory(file: FileBytes, directory: Directory) -> list[ZipEntry]:
-    raw = file.read(directory.start, directory.size, "zip directory")
-    entries, position = [], 0
-    for _ in range(directory.entries):
-        fixed = raw[position : position + 46]
-        if len(fixed) < 46 or fixed[:4] != CENTRAL:
-            raise InferenceError(f"model {file.path}: the zip directory is damaged")
-        flags, method, _, _, crc, compressed, size, name, extra, comment, disk = _integers(
-            fixed[8:], 2, 2, 2, 2, 4, 4, 4, 2, 2, 2, 2
-        )
-        mode, header = _integers(fixed[38:], 4, 4)
-        stop = position + 46 + name + extra
-        text = _decode(raw[position + 46 : position + 46 + name], flags)
-        more = raw[position + 46 + name : stop]
-        if UNKNOWN32 in (size, compressed, header):
-            size, compressed, header = _zip64(more, size, compressed, header, text)
-        if disk not in (0, UNKNOWN16):
-            raise InferenceError(f"model {file.path}: the entry {text!r} lies on another disk")
-        entries.append(ZipEntry(text, flags, method, crc, compressed, size, header, mode >> 16))
-        position = stop + comment
-    if position != directory.size:
-        raise UnsafeModelError(f"model {file.path}: the zip directory holds more than it counts")
-    return entries
-
-
-def _directory64(file: FileBytes, end: int) -> tuple[int, int, int, int]:
-    """Count, size, start and end of a directory that zip64 describes."""
-    locator = file.read(end - 20, 20, "zip64 locator")
-    position = int.from_bytes(locator[8:16], "little")
-    record = file.read(position, 56, "zip64 end record")
-    if locator[:4] != LOCATOR64 or record[:4] != END64 or position + 76 != end:
-        raise UnsafeModelError(f"model {file.path}: the zip64 end record is not where it belongs")
-    here, count, span, start = _integers(record[24:], 8, 8, 8, 8)
-    plain = _integers(file.read(end + 8, 12, "end record"), 2, 2, 4, 4)
-    for small, large, unknown in zip(
-        plain, (here, count, span, start), (UNKNOWN16, UNKNOWN16, UNKNOWN32, UNKNOWN32), strict=True
-    ):
-        if small not in (large, unknown):
-            raise UnsafeModelError(f"model {file.path}: zip64 says {large}, the end record {small}")
-    return count, span, start, position
-
-
-def _has_locator(file: FileBytes, end: int) -> bool:
-    return end >= 20 and file.read(end - 20, 4, "zip64 locator") == LOCATOR64
-
-
-def _zip64(extra: bytes, size: int, compressed: int, header: int, what: str) -> list[int]:
-    """Sizes and header position, the unknown ones taken from the zip64 extra field."""
-    position = 0
-    while position + 4 <= len(extra):
-        kind, length = _integers(extra[position:], 2, 2)
-        body = extra[position + 4 : position + 4 + length]
-        position += 4 + length
-        if kind != 1:
-            continue
-        values = [int.from_bytes(body[at : at + 8], "little") for at in range(0, len(body) - 7, 8)]
-        known = [size, compressed, header]
-        if known.count(UNKNOWN32) <= len(values):
-            return [values.pop(0) if each == UNKNOWN32 else each for each in known]
-    raise UnsafeModelError(f"zip archive: {what} lacks the sizes that zip64 promises")
-
-
 def _inflate(raw: bytes, size: int, where: str) -> bytes:
     content = _inflate_piece(zlib.decompressobj(-15), raw, size, where)
     if len(content) > size:
@@ -310,15 +195,3 @@ def _inflate_piece(decoder: "zlib._Decompress", raw: bytes, size: int, where: st
         return decoder.decompress(raw, size + 1)
     except zlib.error as error:
         raise InferenceError(f"{where} is damaged: {error}") from error
-
-
-def _decode(name: bytes, flags: int) -> str:
-    return name.decode("utf-8" if flags & 1 << 11 else "cp437", errors="replace")
-
-
-def _integers(raw: bytes, *lengths: int) -> list[int]:
-    values, position = [], 0
-    for length in lengths:
-        values.append(int.from_bytes(raw[position : position + length], "little"))
-        position += length
-    return values

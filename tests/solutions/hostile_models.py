@@ -73,7 +73,8 @@ def hostile_pickles(canary: Path) -> dict[str, bytes]:
         "carriage return": b"cposix\r\nsystem\r\n" + argument + b"R.",
         "escaped name": b"cpo\\x73ix\nsystem\n" + argument + b"R.",
         "name with a space": b"cposix system\nsystem\n" + argument + b"R.",
-        "split otherwise": b"\x80\x04" + text("torch") + text("_utils._rebuild_tensor_v2") + b"\x93.",
+        "split otherwise": b"\x80\x04" + text("torch") + text("_utils._rebuild_tensor_v2")
+        + b"\x93.",
         "typed call": b"\x80\x02" + named("torch._tensor", "_rebuild_from_type_v2") + b"(" + system
         + named("torch", "Tensor") + argument + b"NtR.",
         "called dtype": b"\x80\x02" + named("torch", "float32") + b")R.",
@@ -206,7 +207,8 @@ def tf_node(name: str, operator: str, inputs: Iterable[str] = (), *attributes: b
 
 def tf_constant(name: str, value: str) -> bytes:
     """A NodeDef that holds a text."""
-    return tf_node(name, "Const", (), proto((1, "value"), (2, proto((8, proto((1, 7), (8, value)))))))
+    tensor = proto((8, proto((1, 7), (8, value))))
+    return tf_node(name, "Const", (), proto((1, "value"), (2, tensor)))
 
 
 def tf_call(name: str, function: str, inputs: Iterable[str]) -> bytes:

@@ -32,7 +32,8 @@ EXAMPLES: dict[ModelFormat, bytes] = {
     ModelFormat.SAFETENSORS: SAFETENSORS,
     ModelFormat.ONNX: hostile.proto((1, 8), (2, "maker"), (7, hostile.proto((2, "g"))),
                                     (8, hostile.proto((2, 17)))),
-    ModelFormat.SAVED_MODEL: hostile.proto((1, 1), (2, hostile.proto((2, hostile.tf_graph([NODE]))))),
+    ModelFormat.SAVED_MODEL: hostile.proto(
+        (1, 1), (2, hostile.proto((2, hostile.tf_graph([NODE]))))),
     ModelFormat.FROZEN_GRAPH: hostile.tf_graph([NODE]),
     ModelFormat.KERAS: hostile.zip_bytes(
         [hostile.Entry("metadata.json", b"{}"), hostile.Entry("config.json", b"{}")]),
@@ -63,7 +64,8 @@ def test_legacy_files_of_every_pickle_protocol(protocol: int, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    (b"", "empty"), (b"\x89PNG\r\n\x1a\n" + bytes(20), "PNG"), (b"\xff\xd8\xff\xe0" + bytes(9), "JPEG"),
+    (b"", "empty"), (b"\x89PNG\r\n\x1a\n" + bytes(20), "PNG"),
+    (b"\xff\xd8\xff\xe0" + bytes(9), "JPEG"),
     (b"<!DOCTYPE html><title>404</title>", "web page"), (b"\n <HTML>", "web page"),
     (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 9\n", "git lfs pull"),
     (b"\x1f\x8b\x08" + bytes(9), "gunzip"), (b'{"error": "not found"}', "JSON"),
@@ -108,6 +110,14 @@ def test_cut_off_files_are_named(
     path.write_bytes(whole[: 30 if model_format == ModelFormat.SAFETENSORS else keep])
     with pytest.raises(InferenceError, match=message):
         detect_format(path)
+
+
+@pytest.mark.parametrize("length", range(30, 200))
+def test_a_graph_is_no_text_whatever_its_first_length(length: int, tmp_path: Path) -> None:
+    """The second byte of a graph is the length of its first node: 60 is "<", 123 is "{"."""
+    path = tmp_path / "graph.pb"
+    path.write_bytes(hostile.tf_graph([hostile.tf_node("n" * length, "Placeholder")]))
+    assert detect_format(path) == "frozen_graph"
 
 
 def test_paths_that_are_no_files(tmp_path: Path) -> None:

@@ -109,8 +109,9 @@ class TestGguf:
         writer.add_bool("flag", True)
         writer.add_tensor("w", np.arange(64, dtype=np.float32).reshape(2, 32))
         writer.add_tensor("h", np.ones((3, 32), np.float16))
-        quantized = gguf.quants.quantize(np.ones((4, 64), np.float32), gguf.GGMLQuantizationType.Q4_0)
-        writer.add_tensor("q", quantized, raw_dtype=gguf.GGMLQuantizationType.Q4_0)
+        kind = gguf.GGMLQuantizationType.Q4_0
+        quantized = gguf.quants.quantize(np.ones((4, 64), np.float32), kind)
+        writer.add_tensor("q", quantized, raw_dtype=kind)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
@@ -150,7 +151,8 @@ class TestGguf:
         (hostile.gguf_bytes(pairs=hostile.gguf_pair("k", 9, struct.pack("<IQ", 8, 1 << 62)),
                             counts=(0, 1)), "elements"),
         (hostile.gguf_bytes(pairs=hostile.gguf_pair(
-            "k", 9, struct.pack("<IQ", 9, 1) * 9 + struct.pack("<IQ", 0, 0)), counts=(0, 1)), "type 9"),
+            "k", 9, struct.pack("<IQ", 9, 1) * 9 + struct.pack("<IQ", 0, 0)), counts=(0, 1)),
+         "type 9"),
         (hostile.gguf_bytes(pairs=hostile.gguf_pair("k", 7, b"\1") * 2, counts=(0, 2)), "twice"),
         (hostile.gguf_bytes(pairs=hostile.gguf_pair("general.alignment", 4, bytes(4)),
                             counts=(0, 1)), "alignment"),

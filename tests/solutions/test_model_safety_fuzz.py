@@ -26,8 +26,8 @@ HEADER = {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
 GRAPH = hostile.tf_graph(
     [hostile.tf_constant("c", "model"), hostile.tf_node("r", "RestoreV2", ["c"]),
      hostile.tf_call("f", "inner", ["c"])], {"inner": [hostile.tf_node("m", "MatMul")]})
-PICKLE = (b"\x80\x02}q\x00(X\x01\x00\x00\x00aK\x01X\x01\x00\x00\x00bccollections\nOrderedDict\nq\x01)"
-          b"Rq\x02X\x01\x00\x00\x00c]q\x03(K\x01G?\xf0\x00\x00\x00\x00\x00\x00\x88Neu.")
+PICKLE = (b"\x80\x02}q\x00(X\x01\x00\x00\x00aK\x01X\x01\x00\x00\x00bccollections\nOrderedDict"
+          b"\nq\x01)Rq\x02X\x01\x00\x00\x00c]q\x03(K\x01G?\xf0\x00\x00\x00\x00\x00\x00\x88Neu.")
 SEEDS: dict[str, bytes] = {
     "pytorch zip": hostile.torch_zip(PICKLE, hostile.Entry("archive/data/0", bytes(16))),
     "pytorch legacy": hostile.legacy_torch(PICKLE),
@@ -107,14 +107,14 @@ def test_any_bytes_as_every_format(content: bytes) -> None:
         if model_format in (ModelFormat.SAVED_MODEL, ModelFormat.KERAS_H5):
             continue
         try:
-            model_safety._check_file(FileBytes(Path("m"), content), model_format, False)
+            model_safety.check_file(FileBytes(Path("m"), content), model_format, False)
         except InferenceError:
             continue
 
 
 @settings(max_examples=200, deadline=2000)
-@given(before=st.text(alphabet="x1.+()=[], \n", max_size=40),
-       after=st.text(alphabet="x1.+()=[], \n", max_size=40))
+@given(before=st.text(alphabet="1.+()=[], \n", max_size=40),
+       after=st.text(alphabet="1.+()=[], \n", max_size=40))
 def test_a_call_is_found_wherever_it_stands(before: str, after: str) -> None:
     assert first_unsafe_name(f"{before} ops.mine.run{after}") is not None
 

@@ -1,6 +1,8 @@
 """False alarms: files that real tools write, and real files, are all accepted."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,7 +55,17 @@ def test_the_projects_own_models(path: Path) -> None:
     assert check_model(path) in (ModelFormat.ONNX, ModelFormat.SAFETENSORS)
 
 
-ARCHITECTURES = ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "shufflenet_v2_x0_5", "regnet_y_400mf"]
+def test_the_edge_path_stays_light() -> None:
+    """Checking ONNX needs neither torch nor onnx nor HDF5."""
+    code = ("import sys; import solutions.phase1_basics.model_safety; "
+            "print({'torch', 'onnx', 'h5py', 'tensorflow'} & set(sys.modules))")
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                            check=True, cwd=Path(__file__).parents[2])
+    assert answer.stdout.strip() == "set()"
+
+
+ARCHITECTURES = ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "shufflenet_v2_x0_5",
+                 "mnasnet0_5"]
 
 
 def _state_dicts(name: str) -> Iterator[tuple[str, Any, dict[str, Any]]]:
@@ -86,6 +98,16 @@ def test_state_dicts_saved_each_way(name: str, tmp_path: Path) -> None:
         path.write_bytes(hostile.torch_bytes(value, **options))
         assert check_model(path) in ("pytorch_zip", "pytorch_legacy"), kind
         assert len(load_state_dict_file(path)) == len(value), kind
+
+
+def test_models_that_the_onnx_package_brings() -> None:
+    """Its test models use every operator, type and attribute kind."""
+    onnx = pytest.importorskip("onnx")
+    paths = sorted(Path(onnx.__file__).parent.rglob("*.onnx"))
+    if not paths:
+        pytest.skip("this onnx package brings no models")
+    for path in paths:
+        assert check_model(path) == "onnx", path
 
 
 def test_onnx_exports(tmp_path: Path) -> None:

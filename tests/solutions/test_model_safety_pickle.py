@@ -1,4 +1,4 @@
-"""Pickles: every trick refused and named, nothing executed; state dicts load as PyTorch reads them."""
+"""Pickles: every trick refused and named, nothing executed; state dicts load as saved."""
 
 import argparse
 import collections
@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import hostile_models as hostile
 import numpy as np
 import pytest
 
@@ -15,7 +16,6 @@ from solutions.phase1_basics.file_bytes import FileBytes
 from solutions.phase1_basics.model_safety import UnsafeModelError, check_model
 from solutions.phase1_basics.pickle_scan import check_pickle, scan_pickle
 from solutions.phase1_basics.torch_file import check_torch_zip, load_state_dict_file
-import hostile_models as hostile
 from zoo.errors import InferenceError
 
 torch = pytest.importorskip("torch")
@@ -94,7 +94,9 @@ STATES: dict[str, Any] = {
     "set": {1, 2}, "frozenset": frozenset([1]), "bytes": b"abc", "bytearray": bytearray(b"abc"),
     "complex number": 1 + 2j, "great number": 2**70, "none": None, "text": "é" * 300,
     "size": torch.Size([1, 2]), "dtype": torch.float16, "device": torch.device("cpu"),
-    "numpy scalar": np.float64(1.5), "numpy int": np.int64(3), "numpy array": np.arange(3.0),
+    "numpy scalar": np.float64(1.5), "numpy int": np.int64(3),
+    "numpy text": np.str_("abc"),
+    "numpy array": np.arange(3.0),
     "namespace": argparse.Namespace(lr=0.1, name="a"),
     "containers": {"a": [1, (2.5, "b")], 3: {"c": [None, True]}},
 }

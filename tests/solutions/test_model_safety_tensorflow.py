@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import hostile_models as hostile
 import pytest
+from hostile_models import keras_config, keras_file, tf_call, tf_constant, tf_node
 
 from solutions.phase1_basics.model_safety import UnsafeModelError, check_model
-import hostile_models as hostile
-from hostile_models import keras_config, keras_file, tf_call, tf_constant, tf_node
 from zoo.errors import InferenceError
 
 
@@ -77,6 +77,10 @@ def test_links_and_assets_out_of_the_folder(tmp_path: Path) -> None:
     (path / "variables/variables.data-00000-of-00001").symlink_to("/etc/passwd")
     with pytest.raises(UnsafeModelError, match="link"):
         check_model(path)
+    path = hostile.saved_model(tmp_path / "d", graph)
+    (path / "saved_model.pbtxt").write_text("")
+    with pytest.raises(UnsafeModelError, match="a graph beside"):
+        check_model(path)
     path = hostile.saved_model(tmp_path / "c", graph)
     (path / "variables/variables.index").unlink()
     with pytest.raises(InferenceError, match=r"variables\.index is missing"):
@@ -104,6 +108,7 @@ def test_keras_metadata_beside_a_saved_model(tmp_path: Path) -> None:
     ({"module": "keras.src.saving.saving_lib", "class_name": "load_model"}, "saving"),
     ({"module": "kerasx.layers"}, "kerasx"), ({"module": ["keras"]}, "module"),
     ({"module": "keras.src.layers.__class__"}, "__class__"),
+    ({"module": "keras.src.utils.file_utils"}, "file_utils"), ({"module": "keras.src"}, "module"),
     ({"registered_name": "mine>Dense"}, "custom object"), ({"class_name": "mine>D"}, "custom"),
     ({"class_name": None}, "custom"), ({"registered_name": 3}, "custom"),
     ({"config": {"activation": "get_file"}}, "get_file"),

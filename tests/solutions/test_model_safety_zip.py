@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from hostile_models import Entry, zip_bytes
 
 from solutions.phase1_basics.file_bytes import FileBytes
 from solutions.phase1_basics.model_safety import UnsafeModelError
 from solutions.phase1_basics.zip_archive import ZipArchive
-from hostile_models import Entry, zip_bytes
 from zoo.errors import InferenceError
 
 PLAIN = Entry("m/data.pkl", b"abc")
@@ -70,7 +70,8 @@ def test_a_bomb_behind_a_small_claim_stops_at_the_claim() -> None:
 def test_overlapping_bomb_in_the_manner_of_fifield() -> None:
     """One kernel of zeros, quoted by many entries: 2019, "A better zip bomb"."""
     entries = [Entry("m/0", bytes(1 << 20), method=8)]
-    entries += [Entry(f"m/{n}", bytes(1 << 20), method=8, central={"header": 0}) for n in range(1, 9)]
+    quotes = {"header": 0}
+    entries += [Entry(f"m/{n}", bytes(1 << 20), method=8, central=quotes) for n in range(1, 9)]
     with pytest.raises(UnsafeModelError, match="overlap"):
         _open(zip_bytes(entries))
 
