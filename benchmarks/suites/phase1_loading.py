@@ -134,7 +134,7 @@ def _torch_pair() -> Pair:
 
 
 def _networks() -> list[tuple[str, Callable[[Array], Array], Array]]:
-    found = []
+    found: list[tuple[str, Callable[[Array], Array], Array]] = []
     model = load_model(registry.fetch(registry.find("zoo:digits")), device="cpu")
     found.append(("zoo:digits", model.predict, _random(model.input_spec[0].shape, ITEMS)))
     if _has("torch"):

@@ -144,7 +144,8 @@ def onnx_parameters(path: Path) -> int | None:
     except ImportError:
         return None
     graph = onnx.load(str(path), load_external_data=False).graph
-    return sum(math.prod(tensor.dims) for tensor in graph.initializer)
+    count: int = sum(math.prod(tensor.dims) for tensor in graph.initializer)
+    return count
 
 
 def print_diagnosis() -> int:

@@ -173,7 +173,7 @@ def _size(path: Path) -> int:
 
 
 def _specs(raw: Any) -> tuple[TensorSpec, ...]:
-    """What the worker says of its inputs or outputs. Raises ValueError or TypeError for nonsense."""
+    """Inputs or outputs as a worker tells them. Raises ValueError or TypeError for nonsense."""
     return tuple(
         TensorSpec(str(name), tuple(None if size is None else int(size) for size in shape),
                    np.dtype(str(dtype)).name)

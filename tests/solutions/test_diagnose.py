@@ -14,11 +14,10 @@ from solutions.phase1_basics.self_tests import SelfTest, compare, run_self_tests
 from zoo.errors import InferenceError
 
 GIB = 1 << 30
-PACKAGES = {
-    name: "1.0"
-    for name in ("numpy", "scipy", "opencv-python-headless", "onnxruntime", "torch",
-                 "torchvision", "safetensors", "onnx", "ai-edge-litert")
-}  # fmt: skip
+PACKAGES = dict.fromkeys(
+    ("numpy", "scipy", "opencv-python-headless", "onnxruntime", "torch", "torchvision",
+     "safetensors", "onnx", "ai-edge-litert"), "1.0",
+)  # fmt: skip
 H200 = Gpu("H200", (9, 0), 140 * GIB, 130 * GIB)
 HEALTHY = MachineFacts(
     cpu_flags=frozenset({"avx2", "avx512_vnni"}), memory_free=16 * GIB, packages=PACKAGES,

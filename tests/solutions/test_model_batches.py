@@ -103,8 +103,9 @@ def test_the_size_is_chosen_with_the_waste_of_padding() -> None:
 
 def test_batches_are_timed_by_the_fastest_round() -> None:
     now = [0.0]
-    warm_up, rounds = [9, 9], [[5, 5, 5, 5, 7], [3, 3, 4, 2, 8], [4, 4, 4, 4, 6]]
-    cost = iter(warm_up + sum(rounds, []))  # in a round four batches of one, then one of four
+    warm_up = [9, 9]
+    rounds = [5, 5, 5, 5, 7, 3, 3, 4, 2, 8, 4, 4, 4, 4, 6]  # four batches of one, one of four
+    cost = iter(warm_up + rounds)
 
     def predict(batch):
         now[0] += next(cost)

@@ -95,7 +95,8 @@ def test_the_pickled_weights_as_safetensors_agree_exactly(tmp_path, mnist) -> No
     from safetensors.torch import save_file
 
     path = public("mnist-state-dict")
-    save_file(torch.load(path, map_location="cpu", weights_only=True), tmp_path / "same.safetensors")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    save_file(state, tmp_path / "same.safetensors")
     batch = np.random.default_rng(0).normal(size=(16, 1, 28, 28)).astype(np.float32)
     first = load_model(path, device="cpu").predict(batch)
     second = load_model(tmp_path / "same.safetensors", "mnist_conv3", "cpu").predict(batch)
@@ -147,7 +148,8 @@ def test_quantization_there_and_back(dtype) -> None:
     )
     for how in (one, many):
         integers = rng.integers(limits.min, limits.max + 1, (4, 3, 5)).astype(dtype)
-        np.testing.assert_array_equal(quantize_array(dequantize_array(integers, how), how), integers)
+        back = quantize_array(dequantize_array(integers, how), how)
+        np.testing.assert_array_equal(back, integers)
     for number in range(3):
         real = dequantize_array(np.full((1, 3, 1), 7, dtype), many)[0, number, 0]
         assert real == pytest.approx((7 - number) * many.scale[number])
@@ -179,14 +181,14 @@ def test_what_is_no_model_and_what_cannot_be_run_is_told(tmp_path) -> None:
         load_model(tmp_path / "engine.plan", trust=True)
     with pytest.raises(InferenceError, match="no such file"):
         load_model(tmp_path / "absent.onnx")
-    with pytest.raises(InferenceError, match="only .*CPUExecutionProvider"):
+    with pytest.raises(InferenceError, match=r"only .*CPUExecutionProvider"):
         load_model(public("mnist-cnn"), device="cuda:7")
     with pytest.raises(InferenceError, match="run on the CPU"):
         load_model(public("mobilenet-v1-quant"), device="cuda")
 
 
 def test_a_missing_file_says_how_to_get_one() -> None:
-    with pytest.raises(InferenceError, match="--make resnet50.pth") as told:
+    with pytest.raises(InferenceError, match=r"--make resnet50\.pth") as told:
         find_model("resnet50.pth")
     assert "\n" not in str(told.value)
     with pytest.raises(InferenceError, match="did you mean"):

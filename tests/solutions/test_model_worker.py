@@ -194,7 +194,7 @@ def test_a_program_computes_in_its_worker_what_it_computes_here(programs, networ
     assert "worker process" in model.about.runtime and len(model.about.bounds) == 3
     with pytest.raises(InferenceError, match="does not fit"):
         model.predict(batch[:, :2])
-    with pytest.raises(InferenceError, match="Error|does not fit"):
+    with pytest.raises(InferenceError, match=r"Error|does not fit"):
         model.predict(np.zeros((1, 3, 2, 2), np.float32))
     np.testing.assert_allclose(model.predict(batch), expected, atol=1e-5)  # it still works
     model.close()
