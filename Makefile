@@ -4,9 +4,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 STAMPS := $(VENV)/.installed-
+TENSORFLOW := .venv-tensorflow
 SETUP  := pyproject.toml constraints.txt requirements-nodeps.txt
 
-.PHONY: help demo test test-slow learn bench lint clean
+.PHONY: help demo test test-slow learn bench lint clean tensorflow
+
+# TensorFlow models run in a worker process with an interpreter of its own.
+export INFERENCE_TENSORFLOW_PYTHON ?= $(CURDIR)/$(TENSORFLOW)/bin/python
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -16,11 +20,11 @@ demo: $(STAMPS)demo ## analyse a street in real time: video, report and figures 
 	@$(BIN)/python -m solutions.phase4_production.video_analysis.edge_inference \
 		--video zoo:street --output out/demo
 
-test: $(STAMPS)dev ## run the fast tests (under 15 minutes)
+test: $(STAMPS)dev $(TENSORFLOW)/.installed ## run the fast tests (under 15 minutes)
 	@echo "==> fast tests"
 	@$(BIN)/python -m pytest -m "not slow"
 
-test-slow: $(STAMPS)dev ## run the slow tests (under 45 minutes)
+test-slow: $(STAMPS)dev $(TENSORFLOW)/.installed ## run the slow tests (under 45 minutes)
 	@echo "==> slow tests"
 	@$(BIN)/python -m pytest -m slow
 
@@ -31,14 +35,17 @@ bench: $(STAMPS)bench ## measure the solutions against their peers, quickly
 	@echo "==> benchmarks (out/benchmarks)"
 	@$(BIN)/python -m benchmarks --quick
 
+tensorflow: $(TENSORFLOW)/.installed ## give TensorFlow models an environment of their own
+	@echo "export INFERENCE_TENSORFLOW_PYTHON=$(INFERENCE_TENSORFLOW_PYTHON)"
+
 lint: $(STAMPS)dev ## check style and types
 	@echo "==> ruff"
 	@$(BIN)/ruff check .
 	@echo "==> mypy"
 	@$(BIN)/mypy
 
-clean: ## remove results and the environment
-	rm -rf out $(VENV)
+clean: ## remove results and the environments
+	rm -rf out $(VENV) $(TENSORFLOW)
 
 $(BIN)/python:
 	@echo "==> creating $(VENV) with $$($(PYTHON) --version)"
@@ -50,3 +57,11 @@ $(STAMPS)%: $(SETUP) | $(BIN)/python
 	@$(PIP) --editable '.[$*]'
 	@$(PIP) --no-deps --requirement requirements-nodeps.txt
 	@touch $@
+
+# Without it (no wheel for this machine, no network) the tests of TensorFlow models skip and say so.
+$(TENSORFLOW)/.installed: constraints-tensorflow.txt | $(BIN)/python
+	@echo "==> installing TensorFlow into $(TENSORFLOW) (1.6 GB)"
+	@$(PYTHON) -m venv $(TENSORFLOW)
+	@$(TENSORFLOW)/bin/pip install --quiet --disable-pip-version-check \
+		--constraint constraints-tensorflow.txt tensorflow-cpu \
+		&& touch $@ || echo "TensorFlow could not be installed: its tests will skip"

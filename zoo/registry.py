@@ -14,7 +14,7 @@ import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -43,6 +43,15 @@ class InputConvention:
 
 
 @dataclass(frozen=True)
+class FolderPart:
+    """A file of an entry that is a folder."""
+
+    path: str  # inside the folder, and after the entry's url
+    sha256: str
+    size: int  # bytes
+
+
+@dataclass(frozen=True)
 class ModelEntry:
     """One line of the registry."""
 
@@ -58,6 +67,8 @@ class ModelEntry:
     strides: tuple[int, ...] = ()
     labels: tuple[str, ...] = ()
     input: InputConvention | None = None
+    arch: str | None = None  # the network that a file of bare weights belongs to
+    parts: tuple[FolderPart, ...] = ()  # of a folder; then sha256 and size stand there
 
 
 @cache
@@ -72,7 +83,9 @@ def _entry(raw: dict[str, Any]) -> ModelEntry:
     if isinstance(labels, str):
         labels = (ROOM / labels).read_text().split("\n")[:-1]
     convention = raw.get("input")
-    fields = raw | {"labels": tuple(labels), "strides": tuple(raw.get("strides", ()))}
+    parts = tuple(FolderPart(**part) for part in raw.get("parts", ()))
+    fields = raw | {"labels": tuple(labels), "strides": tuple(raw.get("strides", ())),
+                    "parts": parts}
     if convention is not None:
         lists = {key: tuple(convention[key]) for key in ("mean", "std") if key in convention}
         fields["input"] = InputConvention(**(convention | lists))
@@ -101,7 +114,7 @@ def sha256_of(path: Path) -> str:
 
 
 def available(entry: ModelEntry) -> Path | None:
-    """The verified file where it can be had without a network, else None."""
+    """The verified file or folder where it can be had without a network, else None."""
     if entry.url is None:
         path = MODELS / entry.file
         return path if path.is_file() else None
@@ -109,9 +122,16 @@ def available(entry: ModelEntry) -> Path | None:
     folders = ([Path(mirror)] if mirror else []) + [cache_folder()]
     for folder in folders:
         path = folder / entry.file
-        if path.is_file() and sha256_of(path) == entry.sha256:
+        if entry.parts:
+            if all(_is_verified(path / part.path, part.sha256) for part in entry.parts):
+                return path
+        elif _is_verified(path, entry.sha256):
             return path
     return None
+
+
+def _is_verified(path: Path, sha256: str | None) -> bool:
+    return path.is_file() and sha256_of(path) == sha256
 
 
 def fetch(entry: ModelEntry, progress: Progress | None = None) -> Path:
@@ -127,10 +147,12 @@ def fetch(entry: ModelEntry, progress: Progress | None = None) -> Path:
         raise InferenceError(
             f"{entry.name}: {MODELS / entry.file} is missing: reinstall the package"
         )
+    if entry.parts:
+        return _fetch_folder(entry, progress)
     target = cache_folder() / entry.file
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{entry.file}-", dir=target.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
         os.close(handle)
     except OSError as error:
         raise InferenceError(f"{entry.name}: cannot write to {target.parent}: {error}") from error
@@ -146,6 +168,16 @@ def fetch(entry: ModelEntry, progress: Progress | None = None) -> Path:
     finally:
         part.unlink(missing_ok=True)
     return target
+
+
+def _fetch_folder(entry: ModelEntry, progress: Progress | None) -> Path:
+    """Each part like a file of its own, below the folder in the cache."""
+    for part in entry.parts:
+        name = f"{entry.name} ({part.path})"
+        file, url = f"{entry.file}/{part.path}", f"{entry.url}/{part.path}"
+        fetch(replace(entry, name=name, file=file, url=url, sha256=part.sha256, size=part.size,
+                      parts=()), progress)
+    return cache_folder() / entry.file
 
 
 def _download(entry: ModelEntry, part: Path, progress: Progress | None) -> str:

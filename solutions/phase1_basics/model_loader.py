@@ -1,21 +1,161 @@
 """From a file to a prediction: where a reader of phase 1 starts.
 
-Pixels become a network's input (``preprocessing``), a runtime runs the network (``onnx_model``),
-its numbers become words (``postprocessing``). None of them imports a framework heavier than ONNX
-Runtime.
+    python model_loader.py --model resnet50.pth --image dog.jpg
+    python model_loader.py --model resnet50.pth --batch photos/
+    python model_loader.py --make resnet50.pth
+    python model_loader.py --diagnose
+
+Pixels become a network's input (``preprocessing``), a runtime runs the network (``onnx_model``,
+``tflite_model``, ``torch_model``; programs in a ``worker_model``), its numbers become words
+(``postprocessing``). Nothing is loaded before ``model_safety`` looked at its bytes, and no
+framework is imported before a file needs it.
 """
 
+import re
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):  # run as a file: the repository's root is two folders up
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from solutions.phase1_basics.model import Model, ModelAbout
 from solutions.phase1_basics.onnx_model import OnnxModel, TensorSpec
-from solutions.phase1_basics.postprocessing import Ranked, softmax, top_k
+from solutions.phase1_basics.postprocessing import Ranked, as_probabilities, softmax, top_k
 from solutions.phase1_basics.preprocessing import (
     Letterboxed,
     LetterboxTransform,
+    centre_crop,
     letterbox,
     normalise,
+    resize,
     to_nchw,
+    to_nhwc,
 )
+from zoo.errors import InferenceError
+from zoo.registry import ModelEntry, Progress, entries, fetch, find
 
 __all__ = [
-    "LetterboxTransform", "Letterboxed", "OnnxModel", "Ranked", "TensorSpec", "letterbox",
-    "normalise", "softmax", "to_nchw", "top_k",
+    "LetterboxTransform", "Letterboxed", "Model", "ModelAbout", "OnnxModel", "Ranked",
+    "TensorSpec", "as_probabilities", "centre_crop", "letterbox", "load_model", "normalise",
+    "resize", "softmax", "to_nchw", "to_nhwc", "top_k",
 ]
+
+
+def load_model(
+    path: Path, arch: str | None = None, device: str = "auto", trust: bool = False,
+    threads: int = 1,
+) -> Model:
+    """A model from a file or folder of any format that is known here.
+
+    ``arch`` names the network for files of bare weights (default: by the file's name, as in
+    ``resnet50-0676ba61.pth``); ``device`` is auto, cpu, cuda, cuda:N or mps; ``trust`` allows
+    programs to hold what cannot be checked; ``threads`` is for one call (PyTorch in this process
+    keeps its own setting: ``torch.set_num_threads``).
+
+    Raises UnsafeModelError for a file that would do more than carry a model, InferenceError for
+    one that is missing, damaged or does not fit, MissingExtraError without its runtime.
+    """
+    from solutions.phase1_basics.model_format import ModelFormat as Format
+    from solutions.phase1_basics.model_safety import check_model
+
+    model_format = check_model(path, trust)
+    match model_format:
+        case Format.PYTORCH_ZIP | Format.PYTORCH_LEGACY | Format.SAFETENSORS:
+            return _load_weights(path, model_format == Format.SAFETENSORS, arch, device)
+        case Format.ONNX:
+            return OnnxModel(path, threads, _onnx_device(device))
+        case Format.TFLITE:
+            _require_cpu(device, model_format)
+            from solutions.phase1_basics.tflite_model import TfliteModel
+
+            return TfliteModel(path, threads)
+        case Format.GGUF:
+            raise InferenceError(
+                f"model {path} is a GGUF file: undamaged, but a language model that only programs "
+                "such as llama.cpp run"
+            )
+        case Format.TENSORRT:
+            raise InferenceError(
+                f"model {path} is a TensorRT engine: told apart here, run by the TensorRT that "
+                "built it, on the GPU it was built for"
+            )
+    _require_cpu(device, model_format)
+    from solutions.phase1_basics.worker_model import WorkerModel
+
+    return WorkerModel(path, model_format, threads, trust)
+
+
+def _load_weights(path: Path, safetensors: bool, arch: str | None, device: str) -> Model:
+    from solutions.phase1_basics.device_choice import choose_device
+    from solutions.phase1_basics.machine_facts import gather_facts
+    from solutions.phase1_basics.safetensors_file import read_safetensors
+    from solutions.phase1_basics.torch_file import load_state_dict_file
+    from solutions.phase1_basics.torch_model import torch_model
+
+    name = arch or arch_of_file(path)
+    checkpoint = read_safetensors(path) if safetensors else load_state_dict_file(path)
+    chosen = "cpu" if device == "cpu" else choose_device(
+        device, gather_facts(), path.stat().st_size).device
+    return torch_model(checkpoint, name, path, chosen)
+
+
+def arch_of_file(path: Path) -> str:
+    """The architecture that a file's name speaks of: ``resnet50-0676ba61.pth`` is a resnet50.
+
+    A file of the registry is what the registry says. Raises InferenceError where no known
+    architecture is in the name.
+    """
+    for entry in entries().values():
+        if entry.file == path.name and entry.arch:
+            return entry.arch
+    from solutions.phase1_basics.architectures import known_architectures
+
+    stem = re.sub(r"[^a-z0-9]+", "_", path.stem.lower())
+    fitting = [name for name in known_architectures()
+               if re.match(rf"{name}(_|$)", stem)]
+    if not fitting:
+        raise InferenceError(
+            f"{path.name} is named like no network that is known here: name one by --arch (such as "
+            "resnet50)"
+        )
+    return max(fitting, key=len)
+
+
+def find_model(name: str, progress: Progress | None = None) -> tuple[Path, ModelEntry | None]:
+    """The file for a path or a name of the registry, with its entry; downloaded where necessary.
+
+    Raises InferenceError, with what to do, where there is neither.
+    """
+    path = Path(name)
+    if path.exists():
+        known = [entry for entry in entries().values() if entry.file == path.name]
+        return path, known[0] if known else None
+    if name in entries() or not (path.suffix or path.parent != Path()):
+        entry = find(name)
+        if entry.kind not in ("model", "detector"):
+            raise InferenceError(f"{name} is {entry.kind}, not a model")
+        return fetch(entry, progress), entry
+    raise InferenceError(
+        f"no file {name}: --make {name} writes it with random weights, --make {name} --pretrained "
+        "downloads torchvision's; python -m zoo list names models that can be had"
+    )
+
+
+def _onnx_device(device: str) -> str:
+    if device != "auto":
+        return device
+    import onnxruntime
+
+    return "cuda" if "CUDAExecutionProvider" in onnxruntime.get_available_providers() else "cpu"
+
+
+def _require_cpu(device: str, model_format: str) -> None:
+    if device not in ("auto", "cpu"):
+        raise InferenceError(f"device {device}: {model_format} models run on the CPU here")
+
+
+if __name__ == "__main__":
+    from solutions.phase1_basics.model_command import command
+    from zoo.terminal import run_command
+
+    sys.exit(run_command(command))

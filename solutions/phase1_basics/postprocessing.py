@@ -18,6 +18,22 @@ def softmax(logits: Floats, axis: int = -1) -> Floats:
     return result
 
 
+def as_probabilities(scores: Floats) -> Floats:
+    """Probabilities [..., n] of a classifier's output, whichever of three things it is.
+
+    Probabilities stay as they are (not negative, sum 1); log-probabilities (not positive, their
+    exponentials add up to 1) are taken back; anything else is logits.
+    """
+    scores = np.asarray(scores, np.float32)
+    if scores.min() >= 0 and np.allclose(scores.sum(axis=-1), 1, atol=0.02):
+        return scores
+    if scores.max() <= 0:
+        back: Floats = np.exp(scores)
+        if np.allclose(back.sum(axis=-1), 1, atol=1e-3):
+            return back
+    return softmax(scores)
+
+
 class Ranked(NamedTuple):
     """One class of a classification."""
 

@@ -116,6 +116,80 @@ def normalise(
     return result
 
 
+def resize(image: Image, width: int, height: int) -> Image:
+    """An image uint8 [H, W, C] in another size, as classifiers are trained with.
+
+    Bilinear with antialiasing: where the image shrinks, the triangle that weighs the neighbours
+    grows with the step, so that every pixel counts; OpenCV's ``INTER_LINEAR`` always looks at two.
+    Pillow and torchvision compute the same, up to one level of rounding in a few pixels.
+
+    Raises InferenceError for an empty image.
+    """
+    rows, columns = image.shape[:2]
+    if rows == 0 or columns == 0:
+        raise InferenceError(f"image of {columns}x{rows} pixels: nothing to analyse")
+    pixels = image.reshape(rows, columns, -1)
+    pixels = _resize_rows(pixels.transpose(1, 0, 2), width).transpose(1, 0, 2)
+    return _resize_rows(pixels, height).reshape(height, width, *image.shape[2:])
+
+
+def _resize_rows(pixels: Image, rows: int) -> Image:
+    """uint8 [H, W, C] -> uint8 [rows, W, C], rounded as Pillow does after each direction."""
+    flat = pixels.reshape(len(pixels), -1).astype(np.float32)
+    mixed = np.clip(np.rint(triangle_weights(len(pixels), rows) @ flat), 0, 255)
+    result: Image = mixed.astype(np.uint8).reshape(rows, *pixels.shape[1:])
+    return result
+
+
+def triangle_weights(old: int, new: int) -> Any:
+    """Sparse [new, old]: how much each old pixel counts for each new one; rows add up to 1.
+
+    New pixel i looks at the old position (i + 0.5) * old / new with a triangle whose half width
+    is one pixel, or the step where that is larger.
+    """
+    from scipy.sparse import csr_array
+
+    step = old / new
+    reach = max(step, 1.0)
+    centre = (np.arange(new) + 0.5) * step  # [new], in old pixels
+    first = np.floor(centre - reach).astype(np.int64)
+    at = first[:, None] + np.arange(int(np.ceil(2 * reach)) + 2)  # [new, neighbours]
+    weight = np.maximum(0.0, 1 - np.abs(at + 0.5 - centre[:, None]) / reach)
+    weight[(at < 0) | (at >= old)] = 0.0
+    weight /= weight.sum(axis=1, keepdims=True)
+    rows = np.repeat(np.arange(new), at.shape[1])
+    kept = weight.ravel() > 0
+    entries = (weight.ravel()[kept].astype(np.float32), (rows[kept], at.ravel()[kept]))
+    return csr_array(entries, shape=(new, old))
+
+
+def resize_short_side(image: Image, size: int) -> Image:
+    """An image whose shorter side has ``size`` pixels, in its own proportions."""
+    rows, columns = image.shape[:2]
+    if rows == 0 or columns == 0:
+        raise InferenceError(f"image of {columns}x{rows} pixels: nothing to analyse")
+    if columns < rows:
+        return resize(image, size, int(size * rows / columns))
+    return resize(image, int(size * columns / rows), size)
+
+
+def centre_crop(image: Image, width: int, height: int) -> Image:
+    """The middle of an image [H, W, C]; zeros where it is too small."""
+    rows, columns = image.shape[:2]
+    if rows < height or columns < width:
+        above, left = max(0, (height - rows) // 2), max(0, (width - columns) // 2)
+        canvas = np.zeros((max(rows, height), max(columns, width), *image.shape[2:]), image.dtype)
+        canvas[above : above + rows, left : left + columns] = image
+        image, (rows, columns) = canvas, canvas.shape[:2]
+    top, left = round((rows - height) / 2), round((columns - width) / 2)
+    return image[top : top + height, left : left + width]
+
+
+def to_nhwc(pixels: NDArray[Any]) -> Floats:
+    """One image [H, W, C] as a contiguous float32 batch [1, H, W, C]."""
+    return np.ascontiguousarray(pixels[None], dtype=np.float32)
+
+
 def to_nchw(pixels: NDArray[Any]) -> Floats:
     """One image [H, W, C] as a contiguous float32 batch [1, C, H, W]."""
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], dtype=np.float32)

@@ -5,13 +5,14 @@ import http.server
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from zoo import registry
 from zoo.errors import InferenceError
-from zoo.registry import ModelEntry
+from zoo.registry import FolderPart, ModelEntry
 
 CONTENT = bytes(range(256)) * 800
 
@@ -83,6 +84,23 @@ def test_a_download_is_verified_kept_and_not_repeated(server, cache) -> None:
     assert seen[-1] == (len(CONTENT), len(CONTENT)) and len(seen) > 1
     assert registry.fetch(entry) == path and Misbehaving.requests == 1
     assert [p.name for p in cache.iterdir()] == ["thing.bin"]
+
+
+def test_a_folder_comes_part_by_part_and_each_is_verified(server, cache) -> None:
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    parts = tuple(FolderPart(path, digest, len(CONTENT)) for path in ("a.bin", "inner/b.bin"))
+    entry = ModelEntry("folder", "model", "folder", "MIT", "a test", f"{server}/x", parts=parts)
+    assert registry.available(entry) is None
+    path = registry.fetch(entry)
+    assert path == cache / "folder" and (path / "inner/b.bin").read_bytes() == CONTENT
+    assert registry.fetch(entry) == path and Misbehaving.requests == 2
+    (path / "a.bin").write_bytes(b"changed")
+    assert registry.available(entry) is None
+    registry.fetch(entry)
+    assert (path / "a.bin").read_bytes() == CONTENT and Misbehaving.requests == 3
+    broken = FolderPart("c.bin", "0" * 64, len(CONTENT))
+    with pytest.raises(InferenceError, match=r"folder \(c\.bin\): .* not used"):
+        registry.fetch(replace(entry, parts=(*parts, broken)))
 
 
 @pytest.mark.parametrize(
@@ -194,7 +212,8 @@ def test_every_entry_is_complete() -> None:
         if entry.url is None:
             assert name.startswith("zoo:"), name
         else:
-            assert len(entry.sha256 or "") == 64 and (entry.size or 0) > 0, name
+            for part in entry.parts or (entry,):
+                assert len(part.sha256 or "") == 64 and (part.size or 0) > 0, name
             assert len(entry.url.split("/")[5]) == 40, f"{name}: the url must name a commit"
         if entry.kind == "detector":
             assert entry.labels and entry.strides and entry.input and entry.layout, name
@@ -237,7 +256,10 @@ def test_public_files_of_the_mirror_have_the_registry_s_hashes() -> None:
         pytest.skip("no public file here: set ZOO_MIRROR")
     for entry in found:
         path = registry.available(entry)
-        assert path is not None and path.stat().st_size == entry.size
+        assert path is not None
+        for part in entry.parts:
+            assert (path / part.path).stat().st_size == part.size
+        assert entry.parts or path.stat().st_size == entry.size
 
 
 def run_zoo(*words: str, **env: str) -> subprocess.CompletedProcess[str]:

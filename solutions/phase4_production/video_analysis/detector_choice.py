@@ -73,7 +73,7 @@ class ChosenDetector(NamedTuple):
 
 def onnx_loader(threads: int = 1, providers: tuple[Provider, ...] = CPU) -> NetworkLoader:
     """Loads networks into ONNX Runtime."""
-    return lambda path: OnnxModel(path, threads, providers)
+    return lambda path: OnnxModel(path, threads, providers=providers)
 
 
 def choose_detector(
