@@ -21,11 +21,12 @@ def softmax(logits: Floats, axis: int = -1) -> Floats:
 def as_probabilities(scores: Floats) -> Floats:
     """Probabilities [..., n] of a classifier's output, whichever of three things it is.
 
-    Probabilities stay as they are (not negative, sum 1); log-probabilities (not positive, their
-    exponentials add up to 1) are taken back; anything else is logits.
+    Probabilities stay as they are (not negative, sum 1, or near to it where they were rounded to
+    bytes); log-probabilities (not positive, their exponentials add up to 1) are taken back;
+    anything else is logits.
     """
     scores = np.asarray(scores, np.float32)
-    if scores.min() >= 0 and np.allclose(scores.sum(axis=-1), 1, atol=0.02):
+    if scores.min() >= 0 and np.allclose(scores.sum(axis=-1), 1, atol=0.15):
         return scores
     if scores.max() <= 0:
         back: Floats = np.exp(scores)

@@ -5,6 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
+from solutions.phase1_basics.batch_prediction import predict_in_batches
 from solutions.phase1_basics.image_input import prepare_image, read_image
 from solutions.phase1_basics.model_command import image_input_of
 from solutions.phase1_basics.model_loader import find_model, load_model
@@ -84,7 +85,8 @@ def test_the_two_files_of_the_mnist_network(mnist) -> None:
     for name in ("mnist-state-dict", "mnist-safetensors"):
         path, entry = find_model(str(public(name)))
         model = load_model(path, device="cpu")
-        answers.append(model.predict(prepared(images, model, entry)).argmax(axis=1))
+        batch = prepared(images, model, entry)
+        answers.append(predict_in_batches(model.predict, batch, 50).argmax(axis=1))
         assert (answers[-1] == labels).mean() >= 0.975
         assert model.about.arch == "mnist_conv3"
     assert (answers[0] == answers[1]).mean() >= 0.98

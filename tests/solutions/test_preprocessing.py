@@ -283,3 +283,5 @@ def test_probabilities_whatever_the_network_gives() -> None:
     wanted = expected(logits, -1)
     for scores in (logits, wanted, log_softmax(logits, -1)):
         np.testing.assert_allclose(as_probabilities(scores), wanted, rtol=1e-4, atol=1e-6)
+    bytes_of = np.rint(wanted * 256) / 256
+    np.testing.assert_array_equal(as_probabilities(bytes_of), bytes_of.astype(np.float32))
