@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from moving_square import square_frame, square_pipeline, write_square
 
+from solutions.phase4_production.video_analysis.detector import PreparedFrame
 from solutions.phase4_production.video_analysis.frame_reader import DecodedFrame
 from solutions.phase4_production.video_analysis.interruption import Interruption
 from solutions.phase4_production.video_analysis.model_pipeline import FrameResult, VideoPipeline
@@ -80,9 +81,11 @@ def test_a_decoder_that_never_keeps_up_still_shows_one_in_ten() -> None:
 class Slow(VideoPipeline):
     """Takes a while for each frame."""
 
-    def analyse(self, frame: np.ndarray, seconds: float = 1 / 30) -> FrameResult:
+    def analyse(
+        self, frame: np.ndarray, seconds: float = 1 / 30, prepared: PreparedFrame | None = None
+    ) -> FrameResult:
         time.sleep(0.12)
-        return super().analyse(frame, seconds)
+        return super().analyse(frame, seconds, prepared)
 
 
 def test_a_pipeline_that_keeps_up_drops_nothing(tmp_path: Path) -> None:
@@ -133,7 +136,8 @@ def test_a_live_source_always_runs_in_real_time() -> None:
 
 
 def test_a_fault_while_decoding_comes_after_the_frames_before_it() -> None:
-    source = PacedSource(Camera(3, ValueError("cable")), None, Interruption(), Counter())
+    source = PacedSource(Camera(3, ValueError("cable")), None, Interruption(), Counter(),
+                         square_pipeline().detector.prepare)
     seen = []
     with pytest.raises(ValueError, match="cable"):
         for item in source:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from moving_square import square_box, square_pipeline, write_square
 
+from solutions.phase4_production.video_analysis.detector import PreparedFrame
 from solutions.phase4_production.video_analysis.frame_samples import FrameSamples
 from solutions.phase4_production.video_analysis.interruption import Interruption, interruption
 from solutions.phase4_production.video_analysis.model_pipeline import FrameResult, VideoPipeline
@@ -93,11 +94,13 @@ class Failing(VideoPipeline):
 
     seen = 0
 
-    def analyse(self, frame: np.ndarray, seconds: float = 1 / 30) -> FrameResult:
+    def analyse(
+        self, frame: np.ndarray, seconds: float = 1 / 30, prepared: PreparedFrame | None = None
+    ) -> FrameResult:
         self.seen += 1
         if self.seen == 10:
             raise ArithmeticError("tenth frame")
-        return super().analyse(frame, seconds)
+        return super().analyse(frame, seconds, prepared)
 
 
 def test_a_fault_of_the_pipeline_ends_the_run_and_its_threads(clip: Path, tmp_path: Path) -> None:

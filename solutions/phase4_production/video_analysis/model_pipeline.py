@@ -16,6 +16,7 @@ from solutions.phase4_production.video_analysis.detector import (
     DetectionStage,
     Detector,
     DetectorConfig,
+    PreparedFrame,
 )
 from solutions.phase4_production.video_analysis.detector_choice import (
     NetworkLoader,
@@ -73,18 +74,25 @@ class VideoPipeline:
         """Names of the detector's classes."""
         return self.detector.labels
 
-    def analyse(self, frame: NDArray[np.uint8], seconds: float = 1 / 30) -> FrameResult:
-        """Analyse one frame uint8 [H, W, 3] BGR, ``seconds`` after the one before."""
+    def analyse(
+        self, frame: NDArray[np.uint8], seconds: float = 1 / 30,
+        prepared: PreparedFrame | None = None,
+    ) -> FrameResult:
+        """Analyse one frame uint8 [H, W, 3] BGR, ``seconds`` after the one before.
+
+        ``prepared`` is the network's input for it where another thread has made it already.
+        """
         stage = StageClock(self.clock)
-        detections = self.detect(frame, stage)
+        if prepared is None:
+            prepared = self.detector.prepare(frame)
+            stage.end("preprocess")
+        detections = self.detect(prepared, stage)
         tracks = self.track(frame, detections, seconds, stage)
         tracks = self.classify(frame, tracks, stage)
         return FrameResult(detections, tuple(tracks), stage.stages_ms)
 
-    def detect(self, frame: NDArray[np.uint8], stage: StageClock) -> Detections:
+    def detect(self, prepared: PreparedFrame, stage: StageClock) -> Detections:
         """The objects in the frame."""
-        prepared = self.detector.prepare(frame)
-        stage.end("preprocess")
         raw = self.detector.infer(prepared)
         stage.end("detect")
         detections = self.detector.decode(raw, prepared.transform)

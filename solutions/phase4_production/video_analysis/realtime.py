@@ -18,6 +18,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Generic, NamedTuple, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from solutions.phase4_production.video_analysis.detector import PreparedFrame
 from solutions.phase4_production.video_analysis.frame_reader import DecodedFrame, FrameReader
 from solutions.phase4_production.video_analysis.interruption import Interruption
 
@@ -50,11 +54,32 @@ class LatestSlot(Generic[Item]):
 
 
 class TimedFrame(NamedTuple):
-    """A decoded frame, how long decoding took, and from when its latency counts."""
+    """A decoded frame as the network wants it, and from when its latency counts."""
 
     frame: DecodedFrame
+    prepared: PreparedFrame
     decode_ms: float
+    prepare_ms: float
     ready: float  # perf_counter seconds
+
+
+Prepare = Callable[[NDArray[np.uint8]], PreparedFrame]
+
+
+def next_frame(frames: Iterator[DecodedFrame], prepare: Prepare) -> TimedFrame | None:
+    """Decode a frame and lay it out for the network; None after the last.
+
+    Both release the interpreter's lock for most of their time, so the thread that decodes does
+    them while another one analyses the frame before. The latency counts from the decoded frame.
+    """
+    start = time.perf_counter()
+    frame = next(frames, None)
+    if frame is None:
+        return None
+    decoded = time.perf_counter()
+    prepared = prepare(frame.image)
+    done = time.perf_counter()
+    return TimedFrame(frame, prepared, (decoded - start) * 1e3, (done - decoded) * 1e3, decoded)
 
 
 class Pacer:
@@ -92,9 +117,11 @@ class PacedSource:
     """
 
     def __init__(
-        self, reader: FrameReader, limit: int | None, stop: Interruption, drops: Counter[str]
+        self, reader: FrameReader, limit: int | None, stop: Interruption, drops: Counter[str],
+        prepare: Prepare,
     ) -> None:
         self._reader, self._stop, self._drops = reader, stop, drops
+        self._prepare = prepare
         self._ended = threading.Event()
         self._done = threading.Event()
         self._fault: BaseException | None = None
@@ -110,16 +137,15 @@ class PacedSource:
             pacer = Pacer(time.perf_counter, self._ended.wait)
             frames = reader.frames(limit)
             while not (self._ended.is_set() or self._stop):
-                start = time.perf_counter()
-                frame = next(frames, None)
-                if frame is None:
+                item = next_frame(frames, self._prepare)
+                if item is None:
                     break
-                ready = time.perf_counter()
                 self.decoded += 1
-                due = ready if reader.live else pacer.until_due(frame.time, 1 / reader.fps)
+                due = (item.ready if reader.live
+                       else pacer.until_due(item.frame.time, 1 / reader.fps))
                 if due is None:
                     self._drops[DECODED_LATE] += 1
-                elif self._slot.put(TimedFrame(frame, (ready - start) * 1e3, due)):
+                elif self._slot.put(item._replace(ready=due)):
                     self._drops[OVERTAKEN] += 1
         except BaseException as error:  # raised again in the iterating thread
             self._fault = error

@@ -3,7 +3,7 @@
 Three threads, so that decoding and encoding (which release the interpreter's lock) overlap with
 the analysis. Memory stays bounded, and so does the age of a result::
 
-    reader --[1 frame]--> this thread: analyse --[8 frames]--> writer: draw, encode
+    reader: decode, preprocess --[1 frame]--> this thread: analyse --[8]--> writer: draw, encode
 
 As fast as possible, a frame is decoded only when the one before it has been taken; in real time
 (``realtime``), the reader goes on and the latest frame wins.
@@ -25,7 +25,9 @@ from solutions.phase4_production.video_analysis.model_pipeline import FrameResul
 from solutions.phase4_production.video_analysis.realtime import (
     PATIENCE,
     PacedSource,
+    Prepare,
     TimedFrame,
+    next_frame,
 )
 from solutions.phase4_production.video_analysis.run_record import RunRecord
 from solutions.phase4_production.video_analysis.video_writer import VideoWriter
@@ -41,8 +43,11 @@ class FrameSource:
     A fault while decoding is raised in the iterating thread.
     """
 
-    def __init__(self, reader: FrameReader, limit: int | None, stop: Interruption) -> None:
+    def __init__(
+        self, reader: FrameReader, limit: int | None, stop: Interruption, prepare: Prepare
+    ) -> None:
         self._reader, self._stop, self._ended = reader, stop, False
+        self._prepare = prepare
         self._taken = threading.Semaphore(1)  # held while a frame waits or is being decoded
         self._queue: queue.SimpleQueue[TimedFrame | BaseException | None] = queue.SimpleQueue()
         self._thread = threading.Thread(
@@ -54,12 +59,10 @@ class FrameSource:
         try:
             frames = reader.frames(limit)
             while self._may_go_on():
-                start = time.perf_counter()
-                frame = next(frames, None)
-                if frame is None:
+                item = next_frame(frames, self._prepare)
+                if item is None:
                     break
-                ready = time.perf_counter()
-                self._queue.put(TimedFrame(frame, (ready - start) * 1e3, ready))
+                self._queue.put(item)
             self._queue.put(None)
         except BaseException as error:  # raised again in the iterating thread
             self._queue.put(error)
@@ -199,7 +202,9 @@ def run_video(
     sink = _sink(annotated, reader, annotator, record, realtime)
     start = time.perf_counter()
     try:
-        with closing(_source(reader, limit, stop, record, realtime)) as source, closing(sink):
+        prepare = pipeline.detector.prepare
+        with (closing(_source(reader, limit, stop, record, realtime, prepare)) as source,
+              closing(sink)):
             _analyse(pipeline, source, sink, record, start, progress, listener)
     finally:
         record.seconds = time.perf_counter() - start
@@ -210,11 +215,12 @@ def run_video(
 
 
 def _source(
-    reader: FrameReader, limit: int | None, stop: Interruption, record: RunRecord, realtime: bool
+    reader: FrameReader, limit: int | None, stop: Interruption, record: RunRecord, realtime: bool,
+    prepare: Prepare,
 ) -> FrameSource | PacedSource:
     if realtime:
-        return PacedSource(reader, limit, stop, record.drops)
-    return FrameSource(reader, limit, stop)
+        return PacedSource(reader, limit, stop, record.drops, prepare)
+    return FrameSource(reader, limit, stop, prepare)
 
 
 def _sink(
@@ -233,11 +239,12 @@ def _analyse(
     listener: ResultListener,
 ) -> None:
     last_time = 0.0
-    for frame, decode_ms, ready in source:
-        result = pipeline.analyse(frame.image, max(frame.time - last_time, 1e-3))
+    for frame, prepared, decode_ms, prepare_ms, ready in source:
+        result = pipeline.analyse(frame.image, max(frame.time - last_time, 1e-3), prepared)
         last_time = frame.time
         done = time.perf_counter()
         record.add_stage("decode", decode_ms)
+        record.add_stage("preprocess", prepare_ms)
         record.add(result, (done - ready) * 1e3, frame.index, frame.time)
         record.frames = record.analysed + record.dropped
         record.seconds = done - start
