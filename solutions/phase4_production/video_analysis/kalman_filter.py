@@ -9,8 +9,6 @@ on one line each. That is exact, not an approximation::
     x = [ velocity ]    P = [ pv  vv ]     for each of cx, cy, w, h
 """
 
-from dataclasses import dataclass, fields
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,27 +18,33 @@ POSITION_NOISE = 1 / 20  # standard deviations in shares of the box's size, per 
 VELOCITY_NOISE = 1 / 160
 
 
-@dataclass
 class BoxStates:
-    """Filters of n boxes; every array is float64 [n, 4] over cx, cy, w, h."""
+    """Filters of n boxes: a table float64 [5, n, 4] of five quantities over cx, cy, w, h.
 
-    position: Floats
-    velocity: Floats
-    pp: Floats  # variance of the position
-    pv: Floats  # covariance of position and velocity
-    vv: Floats  # variance of the velocity
+    One table, so that choosing and joining filters is one operation, not five.
+    """
+
+    __slots__ = ("position", "pp", "pv", "table", "velocity", "vv")
+
+    def __init__(self, table: Floats) -> None:
+        assert table.ndim == 3 and table.shape[::2] == (5, 4), table.shape
+        self.table = table
+        self.position: Floats = table[0]  # all five are views [n, 4] of the table
+        self.velocity: Floats = table[1]
+        self.pp: Floats = table[2]  # variance of the position
+        self.pv: Floats = table[3]  # covariance of position and velocity
+        self.vv: Floats = table[4]  # variance of the velocity
 
     def __len__(self) -> int:
         return len(self.position)
 
     def select(self, chosen: NDArray[np.generic]) -> "BoxStates":
         """The filters at indices or under a mask."""
-        return BoxStates(*(getattr(self, field.name)[chosen] for field in fields(self)))
+        return BoxStates(self.table[:, chosen])
 
     def joined(self, other: "BoxStates") -> "BoxStates":
         """These filters followed by others."""
-        parts = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
-        return BoxStates(*(np.concatenate(pair) for pair in parts))
+        return BoxStates(np.concatenate([self.table, other.table], axis=1))
 
 
 def to_centre(boxes: NDArray[np.floating]) -> Floats:
@@ -65,28 +69,25 @@ def _scale(position: Floats) -> Floats:
 def initiate(measured: Floats) -> BoxStates:
     """Filters for new boxes cx, cy, w, h [n, 4]: at rest, unsure of position and velocity."""
     scale = _scale(measured)
-    return BoxStates(
-        position=measured.astype(np.float64),
-        velocity=np.zeros_like(scale),
-        pp=(2 * POSITION_NOISE * scale) ** 2,
-        pv=np.zeros_like(scale),
-        vv=(10 * VELOCITY_NOISE * scale) ** 2,
-    )
+    table = np.zeros((5, *measured.shape))
+    table[0] = measured
+    table[2] = (2 * POSITION_NOISE * scale) ** 2
+    table[4] = (10 * VELOCITY_NOISE * scale) ** 2
+    return BoxStates(table)
 
 
 def predict(states: BoxStates, elapsed: float = 1.0) -> BoxStates:
     """The states ``elapsed`` frames (of 1/30 s) later: x = F x, P = F P F' + Q."""
-    scale = _scale(states.position)
-    position = states.position + elapsed * states.velocity
-    position[:, 2:] = np.maximum(position[:, 2:], 1.0)
-    return BoxStates(
-        position=position,
-        velocity=states.velocity,
-        pp=states.pp + elapsed * (2 * states.pv + elapsed * states.vv)
-        + elapsed * (POSITION_NOISE * scale) ** 2,
-        pv=states.pv + elapsed * states.vv,
-        vv=states.vv + elapsed * (VELOCITY_NOISE * scale) ** 2,
-    )
+    table = states.table.copy()
+    position, velocity, pp, pv, vv = table
+    scale = _scale(position)
+    area = scale * scale
+    position += elapsed * velocity
+    np.maximum(position[:, 2:], 1.0, out=position[:, 2:])
+    pp += elapsed * (2 * pv + elapsed * vv) + elapsed * POSITION_NOISE**2 * area
+    pv += elapsed * vv
+    vv += elapsed * VELOCITY_NOISE**2 * area
+    return BoxStates(table)
 
 
 def surprise(states: BoxStates, measured: Floats) -> Floats:
@@ -103,14 +104,14 @@ def surprise(states: BoxStates, measured: Floats) -> Floats:
 
 def correct(states: BoxStates, measured: Floats) -> BoxStates:
     """The states after measuring cx, cy, w, h [n, 4]: K = P H' / (H P H' + R), P = (I - K H) P."""
-    noise = (POSITION_NOISE * _scale(states.position)) ** 2
-    total = states.pp + noise
-    gain, velocity_gain = states.pp / total, states.pv / total
-    gap = measured - states.position
-    return BoxStates(
-        position=states.position + gain * gap,
-        velocity=states.velocity + velocity_gain * gap,
-        pp=states.pp * (1 - gain),
-        pv=states.pv * (1 - gain),
-        vv=states.vv - velocity_gain * states.pv,
-    )
+    table = states.table.copy()
+    position, velocity, pp, pv, vv = table
+    total = pp + (POSITION_NOISE * _scale(position)) ** 2
+    gain, velocity_gain = pp / total, pv / total
+    gap = measured - position
+    position += gain * gap
+    velocity += velocity_gain * gap
+    vv -= velocity_gain * pv
+    pp *= 1 - gain
+    pv *= 1 - gain
+    return BoxStates(table)

@@ -118,13 +118,13 @@ class ByteTracker:
         config, tracks = self.config, self.tracks
         tracks.states = predict(tracks.states, 30.0 * seconds)
         tracks.missed += seconds
-        strong = np.flatnonzero(detections.scores >= config.high_score)
+        strong = (detections.scores >= config.high_score).nonzero()[0]
         weak = np.flatnonzero(
             (detections.scores >= config.low_score) & (detections.scores < config.high_score)
         )
         similarity = self._similarity(detections)
-        confirmed = np.flatnonzero(tracks.identity > 0)
-        tentative = np.flatnonzero(tracks.identity == 0)
+        confirmed = (tracks.identity > 0).nonzero()[0]
+        tentative = (tracks.identity == 0).nonzero()[0]
 
         first = associate(similarity[confirmed[:, None], strong], config.first_match)
         left = confirmed[first.free_rows]
@@ -165,8 +165,7 @@ class ByteTracker:
         if not len(rows):
             return
         corrected = correct(tracks.states.select(rows), to_centre(detections.boxes[found]))
-        for field in fields(corrected):
-            getattr(tracks.states, field.name)[rows] = getattr(corrected, field.name)
+        tracks.states.table[:, rows] = corrected.table
         tracks.hits[rows] += 1
         tracks.missed[rows] = 0.0
         tracks.score[rows] = detections.scores[found]
