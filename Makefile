@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 STAMPS := $(VENV)/.installed-
 TENSORFLOW := .venv-tensorflow
+TENSORFLOW_WHEEL := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),tensorflow-cpu,tensorflow)
 SETUP  := pyproject.toml constraints.txt requirements-nodeps.txt
 
 .PHONY: help demo test test-slow learn bench lint clean tensorflow
@@ -63,5 +64,5 @@ $(TENSORFLOW)/.installed: constraints-tensorflow.txt | $(BIN)/python
 	@echo "==> installing TensorFlow into $(TENSORFLOW) (1.6 GB)"
 	@$(PYTHON) -m venv $(TENSORFLOW)
 	@$(TENSORFLOW)/bin/pip install --quiet --disable-pip-version-check \
-		--constraint constraints-tensorflow.txt tensorflow-cpu \
+		--constraint constraints-tensorflow.txt $(TENSORFLOW_WHEEL) \
 		&& touch $@ || echo "TensorFlow could not be installed: its tests will skip"

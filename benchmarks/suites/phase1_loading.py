@@ -55,7 +55,7 @@ def measure(context: Context) -> SuiteResult:
         goals.append(at_most(f"overhead of predict in us, {pair.name}", extra.median, 30))
     context.say(f"{ITEMS} items in batches of a measured size, and by hand")
     for name, predict, items in _networks():
-        ours, hand = _batches(predict, items, 5 if context.quick else 15)
+        ours, hand = _batches(predict, items, 15 if context.quick else 41)
         ratio = Spread.of([b / a for a, b in zip(ours.seconds, hand.seconds, strict=True)])
         rows.append(_row(f"batches of {ours.size}, items a second: {name}", ours.rate, hand.rate))
         goals.append(at_least(

@@ -133,7 +133,7 @@ def image_files(folder: Path) -> list[Path]:
 def blank_input(spec: TensorSpec, rng: np.random.Generator) -> NDArray[Any]:
     """A batch of one of random values: 0..1 for floats, 0 or 1 for integers."""
     sizes = [size or (1 if axis == 0 else 224) for axis, size in enumerate(spec.shape)]
-    if np.dtype(spec.dtype).kind == "f":
+    if spec.numpy_dtype.kind == "f":
         return rng.random(sizes).astype(spec.dtype)
     return rng.integers(0, 2, sizes).astype(spec.dtype)
 

@@ -41,6 +41,8 @@ MODULES = {
     "keras.initializers", "keras.layers", "keras.losses", "keras.metrics", "keras.models",
     "keras.optimizers", "keras.optimizers.schedules", "keras.quantizers", "keras.random",
     "keras.regularizers", "builtins",
+    # what `x * y` and keras.ops.relu(x) leave in a model: arithmetic on tensors
+    "keras.src.ops.linalg", "keras.src.ops.math", "keras.src.ops.nn", "keras.src.ops.numpy",
 }
 FOLDERS = ("activations", "constraints", "dtype_policies", "engine", "initializers", "layers",
            "losses", "metrics", "models", "optimizers", "quantizers", "random", "regularizers")

@@ -95,8 +95,9 @@ def command(
 
 def image_input_of(model: Model, entry: ModelEntry | None) -> ImageInput:
     """What the model wants its images to look like: by the registry, torchvision, or its shape."""
-    spec = model.input_spec[0]
-    guess = guess_image_input(spec)
+    if len(model.input_spec) != 1:
+        raise InferenceError(f"the model has {len(model.input_spec)} inputs: pictures are for one")
+    guess = guess_image_input(model.input_spec[0])
     if entry is not None and entry.input is not None:
         return ImageInput.of_convention(entry.input, guess.layout)
     if model.about.arch is not None:

@@ -62,10 +62,13 @@ class OnnxModel:
     def run(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
         """All outputs for one array per input, in their order.
 
-        Inputs that are left out must be optional in the model. Nothing is checked beforehand.
+        Nothing is checked beforehand; raises InferenceError where the runtime fails.
         """
         feeds = {spec.name: batch for spec, batch in zip(self.inputs, inputs, strict=False)}
-        outputs: list[NDArray[Any]] = self._session.run(self._names, feeds)
+        try:
+            outputs: list[NDArray[Any]] = self._session.run(self._names, feeds)
+        except Exception as error:  # the runtime raises classes of its own, none of them public
+            raise InferenceError(f"ONNX Runtime: {_first_line(error)}") from error
         return outputs
 
     def predict(self, batch: NDArray[Any]) -> NDArray[Any]:
@@ -73,11 +76,7 @@ class OnnxModel:
 
         Raises InferenceError where the batch does not fit the input, or the runtime fails.
         """
-        fitting = check_batch(batch, self.input_spec[0])
-        try:
-            return self.run(fitting)[0]
-        except Exception as error:
-            raise InferenceError(f"ONNX Runtime: {_first_line(error)}") from error
+        return self.run(check_batch(batch, self.input_spec[0]))[0]
 
     def close(self) -> None:
         """Nothing to give back before the model is forgotten."""

@@ -17,6 +17,14 @@ class TensorSpec:
     shape: tuple[int | None, ...]
     dtype: str
 
+    @property
+    def numpy_dtype(self) -> np.dtype[Any]:
+        """The dtype. Raises InferenceError for one that NumPy lacks (strings, sequences)."""
+        try:
+            return np.dtype(self.dtype)
+        except TypeError as error:
+            raise InferenceError(f"{self}: arrays cannot hold {self.dtype}") from error
+
     def __str__(self) -> str:
         sizes = " x ".join("?" if size is None else str(size) for size in self.shape)
         return f"{printable(self.name)}: {self.dtype} [{sizes}]"
@@ -40,7 +48,7 @@ def check_batch(batch: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
         raise InferenceError(f"input of shape {list(batch.shape)} does not fit {spec}")
     if batch.dtype.name == spec.dtype:
         return batch
-    kind = np.dtype(spec.dtype).kind
+    kind = spec.numpy_dtype.kind
     if batch.dtype.kind != kind:
         raise InferenceError(
             f"input of dtype {batch.dtype} does not fit {spec}: convert it"

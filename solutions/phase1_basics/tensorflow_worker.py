@@ -32,9 +32,10 @@ def load(request: dict[str, Any]) -> Loaded:
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     loaders: dict[str, Callable[[str], Loaded]] = {
-        "saved_model": _saved_model, "frozen_graph": _frozen_graph, "keras": _keras,
-        "keras_h5": _keras,
+        "saved_model": _saved_model, "frozen_graph": _frozen_graph,
     }
+    if request["format"] in ("keras", "keras_h5"):
+        return _keras(path, safe_mode=not request["trust"])
     return loaders[str(request["format"])](path)
 
 
@@ -89,10 +90,10 @@ def _frozen_graph(path: str) -> Loaded:
                   f"TensorFlow {tf.__version__} (frozen graph)", constants)
 
 
-def _keras(path: str) -> Loaded:
+def _keras(path: str, safe_mode: bool) -> Loaded:
     import keras
 
-    model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    model = keras.saving.load_model(path, compile=False, safe_mode=safe_mode)
 
     def run(arrays: Arrays) -> Arrays:
         found = model(arrays[0] if len(arrays) == 1 else arrays, training=False)

@@ -1,6 +1,6 @@
 """A PyTorch network with weights from a file, behind arrays."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,28 +35,29 @@ class TorchModel:
 
         self.module, self.input_spec, self._device = module.to(device).eval(), input_spec, device
         self._inference_mode = torch.inference_mode
-        self._from_numpy = torch.from_numpy
+        self._from_numpy, self._plain = torch.from_numpy, torch.Tensor
         parameters = sum(weight.numel() for weight in module.parameters())
         self.about = ModelAbout(f"PyTorch {torch.__version__}", device, parameters, arch)
         blank = [np.zeros([size or 1 for size in spec.shape], spec.dtype) for spec in input_spec]
         self.output_spec = tuple(
             TensorSpec(name, (None, *array.shape[1:]), array.dtype.name)
-            for name, array in self._named_outputs(blank)
+            for name, array in _arrays(self._forward(blank))
         )
 
     def run(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
-        """All outputs, nested ones one after the other."""
-        return [array for _, array in self._named_outputs(list(inputs))]
+        """All outputs, nested ones one after the other.
+
+        Raises InferenceError where PyTorch fails, as where the device has no room for the batch.
+        """
+        return [array for _, array in _arrays(self._forward(inputs))]
 
     def predict(self, batch: NDArray[Any]) -> NDArray[Any]:
         """The first output for one batch of the first input."""
-        fitting = check_batch(batch, self.input_spec[0])
-        with self._inference_mode():
-            output = self.module(self._tensor(fitting))
-            if type(output) in (tuple, list, dict):
-                return flat_tensors(output)[0][1].cpu().numpy()
-            result: NDArray[Any] = output.cpu().numpy()
-            return result
+        output = self._forward([check_batch(batch, self.input_spec[0])])
+        if type(output) is self._plain:
+            plain: NDArray[Any] = output.cpu().numpy()
+            return plain
+        return _arrays(output)[0][1]
 
     def limit_threads(self, threads: int) -> None:
         """Let PyTorch use so many threads, in this whole process."""
@@ -67,16 +68,24 @@ class TorchModel:
     def close(self) -> None:
         """Nothing to give back before the model is forgotten."""
 
-    def _named_outputs(self, inputs: list[NDArray[Any]]) -> list[tuple[str, NDArray[Any]]]:
-        with self._inference_mode():
-            found = flat_tensors(self.module(*map(self._tensor, inputs)))
-            return [(name, tensor.cpu().numpy()) for name, tensor in found]
+    def _forward(self, inputs: Sequence[NDArray[Any]]) -> Any:
+        """What the network itself gives."""
+        try:
+            with self._inference_mode():
+                return self.module(*map(self._tensor, inputs))
+        except RuntimeError as error:  # no room for the batch, among others
+            reason = str(error).partition("\n")[0]
+            raise InferenceError(f"PyTorch on {self._device}: {reason}") from error
 
     def _tensor(self, array: NDArray[Any]) -> "Tensor":
         if not (array.flags.c_contiguous and array.flags.writeable):
             array = array.copy()  # torch knows no negative strides and no read-only memory
         tensor = self._from_numpy(array)
         return tensor if self._device == "cpu" else tensor.to(self._device)
+
+
+def _arrays(output: Any) -> list[tuple[str, NDArray[Any]]]:
+    return [(name, tensor.cpu().numpy()) for name, tensor in flat_tensors(output)]
 
 
 def flat_tensors(output: Any, name: str = "output") -> "list[tuple[str, Tensor]]":

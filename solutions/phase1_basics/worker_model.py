@@ -20,13 +20,13 @@ from solutions.phase1_basics.model import ModelAbout
 from solutions.phase1_basics.tensor_spec import TensorSpec, check_batch, printable
 from solutions.phase1_basics.worker_pipes import WorkerPipes
 from solutions.phase1_basics.worker_protocol import Message, pack, unpack
-from solutions.phase1_basics.worker_sandbox import WorkerBounds, sandboxed
+from solutions.phase1_basics.worker_sandbox import WorkerBounds, network_namespace, sandboxed
 from zoo.errors import InferenceError, MissingExtraError
 
 ROOM = Path(__file__).resolve().parent
 TENSORFLOW_PYTHON = "INFERENCE_TENSORFLOW_PYTHON"  # the interpreter that has TensorFlow
 TENSORFLOW = ("saved_model", "frozen_graph", "keras", "keras_h5")
-KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR")  # of the environment
+KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")  # of the environment
 DATA = 6 << 30  # bytes of memory beside the model's own
 LOAD_TIMEOUT, RUN_TIMEOUT = 180.0, 120.0  # seconds
 ASK = """
@@ -53,7 +53,8 @@ class WorkerModel:
         path = path.resolve()
         root = ROOM.parents[1]
         code = (str(root / "solutions"), str(root / "zoo"), *_libraries(*python))
-        bounds = WorkerBounds((str(path), *code), (str(root),), DATA + 6 * _size(path))
+        bounds = WorkerBounds((str(path), *code), (str(root),), DATA + 6 * _size(path),
+                              network_namespace())
         self._path, self._timeout, self._turn = path, run_timeout, threading.Lock()
         self._worker = subprocess.Popen(
             sandboxed([python[0], "-s", str(ROOM / script)], bounds),

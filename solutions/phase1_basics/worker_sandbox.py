@@ -9,7 +9,7 @@ message which bounds hold, and becomes COMMAND.
 |---|---|---|
 | no file written | RLIMIT_FSIZE 0, Landlock | POSIX; Linux 5.13 |
 | files read: the model and what Python consists of | Landlock | Linux 5.13 |
-| no network, no signals to others | namespaces, by ``unshare`` | Linux with user namespaces |
+| no network, no signals to others, 512 threads | ``unshare`` | Linux with user namespaces |
 | memory | RLIMIT_DATA | Linux |
 | no environment, own session | the parent | everywhere |
 
@@ -34,6 +34,7 @@ from solutions.phase1_basics.worker_protocol import pack
 SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/localtime", "/proc", "/sys",
           "/dev/urandom", "/dev/zero")
 UNSHARE = ("--user", "--map-current-user", "--net", "--ipc", "--pid", "--fork", "--kill-child")
+PROCESSES = 512  # and threads, of one worker
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class WorkerBounds:
     read: tuple[str, ...]  # files, and folders with all below
     listed: tuple[str, ...]  # folders of which names may be seen: Python looks for modules there
     data: int  # bytes of memory that it may write to
+    outside: str  # the parent's network, see ``network_namespace``
 
 
 def sandboxed(command: list[str], bounds: WorkerBounds) -> list[str]:
@@ -96,22 +98,30 @@ def limit_memory(data: int) -> str:
     return f"memory: {data / (1 << 30):.1f} GiB"
 
 
-def network_bound() -> str:
-    """What the parent's choice of namespaces means; asked inside: only loopback, and that down."""
+def network_namespace() -> str:
+    """The identity of the network that this process sees, "" where it is not known."""
     try:
-        interfaces = set(os.listdir("/sys/class/net"))  # noqa: PTH208
-        routes = Path("/proc/net/route").read_text().splitlines()[1:]
+        return os.readlink("/proc/self/ns/net")  # noqa: PTH115
     except OSError:
-        return "network: not known"
-    if not routes and interfaces <= {"lo"}:
-        return "network: none (namespace)"
-    return "network: none (namespace)" if not routes and namespaces() else "network: not bounded"
+        return ""
+
+
+def limit_processes(outside: str) -> list[str]:
+    """What the namespaces hold, asked from inside; and so many processes, counted in there alone.
+
+    A network namespace that nobody set up has nothing but a loopback that is down.
+    """
+    if network_namespace() in ("", outside):
+        return ["network: not bounded (no user namespaces here)"]
+    resource.setrlimit(resource.RLIMIT_NPROC, (PROCESSES, PROCESSES))
+    return [f"network: none; no view of other processes; at most {PROCESSES} threads (namespaces)"]
 
 
 def main() -> None:
     """Bound this process, say so, become the command."""
     bounds = WorkerBounds(**json.loads(sys.argv[1]))
-    held = [network_bound(), limit_memory(bounds.data), limit_files(bounds.read, bounds.listed)]
+    held = limit_processes(bounds.outside)
+    held += [limit_memory(bounds.data), limit_files(bounds.read, bounds.listed)]
     for piece in pack({"bounds": held}):
         sys.stdout.buffer.write(piece)
     sys.stdout.flush()

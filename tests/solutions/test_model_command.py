@@ -39,6 +39,16 @@ def test_a_missing_file_is_one_line_and_exit_two(tmp_path) -> None:
     assert done.stderr.count("\n") == 1 and "--make resnet50.pth" in done.stderr
 
 
+def test_an_onnx_file_loads_no_framework() -> None:
+    code = ("import sys\n"
+            "from solutions.phase1_basics import model_command\n"
+            "from solutions.phase1_basics.model_loader import find_model, load_model\n"
+            "load_model(find_model('zoo:digits')[0])\n"
+            "print([name for name in ('torch', 'tensorflow', 'onnx') if name in sys.modules])")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
 @pytest.fixture(scope="module")
 def resnet(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("made") / "resnet18.pth"

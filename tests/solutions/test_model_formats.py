@@ -140,6 +140,47 @@ def test_the_coral_mobilenet_takes_floats_and_gives_probabilities() -> None:
     assert np.abs(twice[0] - twice[1]).max() > 0
 
 
+def onnx_file(path, nodes, inputs, outputs):
+    """An ONNX file of some nodes; inputs and outputs as name -> (type, shape)."""
+    onnx = pytest.importorskip("onnx")
+    helper = onnx.helper
+
+    def infos(table):
+        return [helper.make_tensor_value_info(name, getattr(onnx.TensorProto, kind), shape)
+                for name, (kind, shape) in table.items()]
+
+    graph = helper.make_graph([helper.make_node(*node) for node in nodes], "g", infos(inputs),
+                              infos(outputs))
+    opsets = [helper.make_opsetid("", 13)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    return path
+
+
+def test_two_inputs_two_outputs_and_a_fault_inside_the_runtime(tmp_path) -> None:
+    path = onnx_file(
+        tmp_path / "two.onnx", [("Add", ["a", "b"], ["sum"]), ("Mul", ["a", "b"], ["product"])],
+        {"a": ("FLOAT", ["n", 3]), "b": ("FLOAT", ["m", 3])},
+        {"sum": ("FLOAT", None), "product": ("FLOAT", None)},
+    )  # fmt: skip
+    model = load_model(path)
+    one, two = np.arange(6, dtype=np.float32).reshape(2, 3), np.full((2, 3), 2, np.float32)
+    total, product = model.run(one, two)
+    np.testing.assert_array_equal(total, one + 2)
+    np.testing.assert_array_equal(product, one * 2)
+    with pytest.raises(InferenceError, match="ONNX Runtime"):
+        model.run(one, np.ones((5, 3), np.float32))
+    with pytest.raises(InferenceError, match=r"ONNX Runtime: .*b"):
+        model.predict(one)
+
+
+def test_inputs_of_strings_are_told(tmp_path) -> None:
+    path = onnx_file(tmp_path / "text.onnx", [("Identity", ["words"], ["same"])],
+                     {"words": ("STRING", ["n"])}, {"same": ("STRING", ["n"])})
+    model = load_model(path)
+    with pytest.raises(InferenceError, match="arrays cannot hold string"):
+        model.predict(np.zeros(3, np.float32))
+
+
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16"])
 def test_quantization_there_and_back(dtype) -> None:
     rng = np.random.default_rng(1)

@@ -18,7 +18,12 @@ from solutions.phase1_basics import worker_model
 from solutions.phase1_basics.model_loader import load_model
 from solutions.phase1_basics.worker_model import WorkerModel
 from solutions.phase1_basics.worker_protocol import pack, unpack
-from solutions.phase1_basics.worker_sandbox import WorkerBounds, namespaces, sandboxed
+from solutions.phase1_basics.worker_sandbox import (
+    WorkerBounds,
+    namespaces,
+    network_namespace,
+    sandboxed,
+)
 from zoo.errors import InferenceError
 
 KINDS = st.sampled_from(["f2", "f4", "f8", "i1", "i8", "u1", "u4", "?", ">f4", ">i2"])
@@ -92,7 +97,7 @@ class Probe:
     """What a bounded process says about the world."""
 
     def __init__(self, code: str) -> None:
-        bounds = WorkerBounds((sys.prefix, sys.base_prefix), (), 2 << 30)
+        bounds = WorkerBounds((sys.prefix, sys.base_prefix), (), 2 << 30, network_namespace())
         done = subprocess.run(sandboxed([sys.executable, "-s", "-c", code], bounds),
                               capture_output=True, timeout=60, env={"PATH": os.environ["PATH"]})
         read = io.BytesIO(done.stdout)
@@ -141,6 +146,17 @@ def test_a_bounded_process_cannot_signal_others() -> None:
     if not namespaces():
         pytest.skip("this machine has no namespaces for users")
     assert attempt(f"import os; os.kill({os.getpid()}, 0)").said == "ProcessLookupError"
+
+
+def test_a_bounded_process_cannot_multiply_for_ever() -> None:
+    if not namespaces():
+        pytest.skip("this machine has no namespaces for users")
+    code = ("import threading, time\ncount = 0\n"
+            "try:\n    for count in range(2000):\n"
+            "        threading.Thread(target=time.sleep, args=(30,), daemon=True).start()\n"
+            "except RuntimeError:\n    print('stopped', count < 1000, flush=True)\n"
+            "import os; os._exit(0)\n")
+    assert Probe(code).said == "stopped True"
 
 
 def test_a_bounded_process_has_bounded_memory() -> None:
