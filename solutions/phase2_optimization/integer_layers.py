@@ -68,7 +68,9 @@ def rounding_shift_right(values: Int32, shift: Int32) -> Int32:
 def requantize_fixed_point(sums: Int32, factor: FixedPoint, output: QuantParams) -> Integers:
     """int32 sums [..., channels] to the output's type with integers only.
 
-    A factor above 1 shifts the sum to the left first (saturating), below 1 to the right last.
+    A factor above 1 shifts the sum to the left first (saturating), below 1 to the right last. The
+    two roundings, of the product and of the shift, differ from one rounding in about one of
+    2**shift cases, by one step.
     """
     left = np.clip(-factor.shift, 0, 31).astype(np.int64)
     right = np.clip(factor.shift, 0, 31).astype(np.int32)
@@ -105,7 +107,8 @@ def quantize_bias(bias: Floats, inputs: QuantParams, weights: QuantParams) -> In
 def fold_zero_point(weights: Integers, inputs: QuantParams, bias: Int32) -> Int32:
     """The bias [out] with ``- zx * sum(w)`` of weights [out, ...] added, so that raw x suffices."""
     totals = weights.astype(np.int64).reshape(len(weights), -1).sum(axis=1)
-    return (bias - inputs.zero_point * totals).astype(np.int32)
+    folded: Int32 = (bias - inputs.zero_point * totals).astype(np.int32)
+    return folded
 
 
 def integer_linear(x: Integers, weights: Integers, folded_bias: Int32) -> Int32:
@@ -115,7 +118,7 @@ def integer_linear(x: Integers, weights: Integers, folded_bias: Int32) -> Int32:
 
 
 class ConvGeometry(NamedTuple):
-    """How a window moves over an image: (rows, columns) each, padding (top, left, bottom, right)."""
+    """How a window moves over an image: (rows, columns), padding (top, left, bottom, right)."""
 
     strides: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
