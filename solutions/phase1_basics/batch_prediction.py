@@ -106,10 +106,14 @@ def time_batches(
     predict: Callable[[Array], Array],
     item: Array,
     sizes: Sequence[int] = SIZES,
-    rounds: int = 7,
+    rounds: int = 3,
+    budget: float = 0.5,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[BatchTime]:
-    """The fastest of some rounds for each batch size, for an item [1, ...].
+    """The fastest of at least ``rounds`` rounds for each batch size, for an item [1, ...].
+
+    Rounds go on until ``budget`` seconds are spent: the faster a network, the more it takes to
+    tell one size from the next.
 
     Sizes take turns, so that a noisy minute meets all of them, and in a round each handles as
     many items as the largest; the first call of each is not counted. What disturbs a measurement
@@ -119,7 +123,9 @@ def time_batches(
     for batch in batches:
         predict(batch)
     best = [float("inf")] * len(sizes)
-    for _ in range(rounds):
+    done, begin = 0, clock()
+    while done < rounds or clock() - begin < budget:
+        done += 1
         for number, batch in enumerate(batches):
             calls = max(sizes) // len(batch)
             start = clock()

@@ -17,8 +17,10 @@ def make_weights(path: Path, arch: str | None, pretrained: bool) -> Path:
     except ImportError as error:
         raise MissingExtraError("torch", "learn") from error
     from solutions.phase1_basics.architectures import build_architecture, build_pretrained
-    from solutions.phase1_basics.model_loader import arch_of_file
+    from solutions.phase1_basics.model_loader import WEIGHTS, arch_of_file
 
+    if path.suffix not in WEIGHTS:
+        raise InferenceError(f"{path}: only files of weights are made ({', '.join(WEIGHTS)})")
     if path.exists():
         raise InferenceError(f"{path} is there already: move it away first")
     if not path.parent.is_dir():

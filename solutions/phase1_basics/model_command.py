@@ -198,7 +198,7 @@ def _show_batch(model: Model, entry: ModelEntry | None, folder: Path, names: lis
     size = 1
     if model.input_spec[0].shape[0] is None and len(paths) >= WORTH_MEASURING:
         item = np.zeros((1, *_prepared_shape(want)), np.float32)
-        size = choose_batch_size(time_batches(model.predict, item, (1, 8, 32), 2), len(paths))
+        size = choose_batch_size(time_batches(model.predict, item, (1, 8, 32), 1), len(paths))
     start = time.perf_counter()
     results = predict_items(
         model.predict, paths, lambda path: prepare_image(read_image(path), want), size

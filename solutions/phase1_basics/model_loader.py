@@ -11,6 +11,7 @@ Pixels become a network's input (``preprocessing``), a runtime runs the network 
 framework is imported before a file needs it.
 """
 
+import contextlib
 import re
 import sys
 from pathlib import Path
@@ -40,6 +41,8 @@ __all__ = [
     "resize", "softmax", "to_nchw", "to_nhwc", "top_k",
 ]
 
+WEIGHTS = (".pth", ".pt", ".th", ".bin", ".safetensors")  # names of files of bare weights
+
 
 def load_model(
     path: Path, arch: str | None = None, device: str = "auto", trust: bool = False,
@@ -63,7 +66,7 @@ def load_model(
         case Format.PYTORCH_ZIP | Format.PYTORCH_LEGACY | Format.SAFETENSORS:
             return _load_weights(path, model_format == Format.SAFETENSORS, arch, device)
         case Format.ONNX:
-            return OnnxModel(path, threads, _onnx_device(device))
+            return _load_onnx(path, threads, device)
         case Format.TFLITE:
             _require_cpu(device, model_format)
             from solutions.phase1_basics.tflite_model import TfliteModel
@@ -135,18 +138,24 @@ def find_model(name: str, progress: Progress | None = None) -> tuple[Path, Model
         if entry.kind not in ("model", "detector"):
             raise InferenceError(f"{name} is {entry.kind}, not a model")
         return fetch(entry, progress), entry
+    if path.suffix not in WEIGHTS:
+        raise InferenceError(f"no file {name}: python -m zoo list names models that can be had")
     raise InferenceError(
         f"no file {name}: --make {name} writes it with random weights, --make {name} --pretrained "
         "downloads torchvision's; python -m zoo list names models that can be had"
     )
 
 
-def _onnx_device(device: str) -> str:
+def _load_onnx(path: Path, threads: int, device: str) -> OnnxModel:
+    """On the GPU where this ONNX Runtime was built for one and it starts, or where it is named."""
     if device != "auto":
-        return device
+        return OnnxModel(path, threads, device)
     import onnxruntime
 
-    return "cuda" if "CUDAExecutionProvider" in onnxruntime.get_available_providers() else "cpu"
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        with contextlib.suppress(InferenceError):
+            return OnnxModel(path, threads, "cuda")
+    return OnnxModel(path, threads)
 
 
 def _require_cpu(device: str, model_format: str) -> None:

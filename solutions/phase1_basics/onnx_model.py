@@ -51,6 +51,9 @@ class OnnxModel:
             raise InferenceError(
                 f"model {path} is not a usable ONNX file: {_first_line(error)}"
             ) from error
+        if device != "cpu" and "CUDAExecutionProvider" not in self._session.get_providers():
+            raise InferenceError(f"device {device}: ONNX Runtime cannot start CUDA here: see "
+                                 "--diagnose, or use --device cpu")
         self.inputs = [_spec(node) for node in self._session.get_inputs()]
         self.outputs = [_spec(node) for node in self._session.get_outputs()]
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -133,7 +134,9 @@ class WorkerModel:
 
 def tensorflow_python() -> str:
     """The interpreter that TensorFlow's workers run in: the setting's, else this one."""
-    return os.environ.get(TENSORFLOW_PYTHON) or sys.executable
+    named = os.environ.get(TENSORFLOW_PYTHON) or sys.executable
+    found = shutil.which(named) or named
+    return str(Path(found).absolute())  # not resolved: a venv is known by its own path
 
 
 def _script(model_format: str) -> tuple[str, tuple[str, str]]:

@@ -49,7 +49,8 @@ class WorkerBounds:
 
 def sandboxed(command: list[str], bounds: WorkerBounds) -> list[str]:
     """The command that runs ``command`` within the bounds, as far as this machine enforces them."""
-    inner = [sys.executable, "-s", __file__, json.dumps(asdict(bounds)), *command]
+    here = str(Path(__file__).resolve())
+    inner = [sys.executable, "-s", here, json.dumps(asdict(bounds)), *command]
     return [*namespaces(), *inner]
 
 

@@ -111,5 +111,5 @@ def test_batches_are_timed_by_the_fastest_round() -> None:
         now[0] += next(cost)
         return batch
 
-    times = time_batches(predict, np.zeros((1, 2)), (1, 4), rounds=3, clock=lambda: now[0])
+    times = time_batches(predict, np.zeros((1, 2)), (1, 4), 3, 0.0, clock=lambda: now[0])
     assert times == [BatchTime(1, 3), BatchTime(4, 6)]

@@ -86,6 +86,8 @@ def test_nothing_is_overwritten_and_nonsense_is_refused(resnet, tmp_path) -> Non
     for words, message in (
         (("--make", resnet), "already"),
         (("--make", tmp_path / "nonsense.pth"), "--arch"),
+        (("--make", tmp_path / "resnet18.onnx"), "only files of weights"),
+        (("--model", tmp_path / "gone.onnx"), "zoo list"),
         (("--make", tmp_path / "absent/resnet18.pth"), "no such folder"),
         (("--model", resnet, "--arch", "resnet34", "--device", "cpu"), "does not fit resnet34"),
         (("--model", resnet, "--device", "tpu"), "write auto"),

@@ -139,3 +139,17 @@ def test_weights_for_another_network_are_refused_in_one_line(tmp_path, resnet18)
     torch.save(weights, path)
     with pytest.raises(InferenceError, match=r"1 missing: layer4\.1\.bn2\.weight$"):
         load_model(path, None, "cpu")
+
+
+@pytest.mark.gpu
+def test_a_gpu_computes_what_the_cpu_computes(tmp_path, resnet18) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA GPU")
+    path = tmp_path / "resnet18.pth"
+    torch.save(resnet18.state_dict(), path)
+    batch = np.random.default_rng(2).normal(size=(4, 3, 224, 224)).astype(np.float32)
+    on_gpu, on_cpu = load_model(path), load_model(path, device="cpu")
+    assert on_gpu.about.device.startswith("cuda") and on_cpu.about.device == "cpu"
+    np.testing.assert_allclose(on_gpu.predict(batch), on_cpu.predict(batch), atol=1e-2)

@@ -236,6 +236,18 @@ def test_a_worker_that_dies_or_hangs_is_told_and_leaves_nothing(programs, monkey
         model.predict(batch)
 
 
+def test_the_interpreter_may_be_named_in_any_way(monkeypatch, tmp_path) -> None:
+    (tmp_path / "python").symlink_to(sys.executable)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(worker_model.TENSORFLOW_PYTHON, "./python")
+    assert worker_model.tensorflow_python() == str(tmp_path / "python")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv(worker_model.TENSORFLOW_PYTHON, "python")
+    assert worker_model.tensorflow_python() == str(tmp_path / "python")
+    monkeypatch.delenv(worker_model.TENSORFLOW_PYTHON)
+    assert worker_model.tensorflow_python() == sys.executable
+
+
 def test_an_interpreter_without_tensorflow_is_told(tmp_path, monkeypatch) -> None:
     folder = tmp_path / "saved"
     folder.mkdir()
