@@ -162,7 +162,7 @@ def test_a_run_ends_soon_though_the_stream_hangs(where: str) -> None:
     connect = script(hanging) if where == "read" else script(Connection(3))
     reader = StreamReader(connect, Backoff(60.0, 60.0, 3), random.Random(1))
     stop = Interruption()
-    source = FrameSource(reader, None, stop)
+    source = FrameSource(reader, None, stop, lambda image: None)
     seen = 0
     threading.Timer(0.3, lambda: setattr(stop, "signal", 2)).start()
     for _ in source:
