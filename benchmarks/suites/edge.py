@@ -15,7 +15,11 @@ from benchmarks.measure import Interleaved, Spread, interleave
 from benchmarks.peers import tracking as peers
 from benchmarks.suite import Context, Goal, Row, SuiteResult, at_least, at_most, unmeasured
 from solutions.phase4_production.video_analysis.edge_inference import DEMO, warm_up
-from solutions.phase4_production.video_analysis.model_pipeline import build_detector, build_pipeline
+from solutions.phase4_production.video_analysis.model_pipeline import (
+    build_detector,
+    build_pipeline,
+    for_tracking,
+)
 from solutions.phase4_production.video_analysis.run_record import RunRecord, percentiles
 from solutions.phase4_production.video_analysis.video_reader import VideoReader
 from solutions.phase4_production.video_analysis.video_run import run_video
@@ -68,7 +72,7 @@ def _against_bare(name: str, video: Path, rounds: int) -> tuple[Interleaved, lis
     records: list[RunRecord] = []
 
     def whole() -> None:
-        reader, pipeline = VideoReader(video), build_pipeline(name)
+        reader, pipeline = VideoReader(video), build_pipeline(name, config=for_tracking())
         warm_up(pipeline, reader)
         records.append(run_video(pipeline, reader, record=RunRecord(keep=False)))
         reader.close()
@@ -149,7 +153,7 @@ def _public_detector(quick: bool) -> Goal:
     name = "frames per second, yolox-nano at 416 on people-video"
     try:
         video = registry.fetch(registry.find("people-video"))
-        pipeline = build_pipeline("yolox-nano")
+        pipeline = build_pipeline("yolox-nano", config=for_tracking())
     except InferenceError as error:
         return unmeasured(name, "at least 50", str(error))
     reader = VideoReader(video)

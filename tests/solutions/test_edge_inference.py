@@ -26,7 +26,7 @@ def edge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
         edge_inference, "load_pipeline",
-        lambda options, device, reader: edge_inference.Loaded(square_pipeline(), ()),
+        lambda options, device, reader, scored: edge_inference.Loaded(square_pipeline(), ()),
     )
 
     def run(*words: object) -> int:

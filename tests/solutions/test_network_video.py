@@ -152,9 +152,10 @@ def test_ctrl_c_ends_waiting_for_a_silent_server(tmp_path: Path) -> None:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
-        silent.accept()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=8) == 130  # the server would be given 10 seconds
+        connection, _ = silent.accept()
+        with connection:  # open until the program has ended
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=8) == 130  # the server would be given 10 seconds
 
 
 # RTSP: GStreamer's server, which only the system's Python can run.

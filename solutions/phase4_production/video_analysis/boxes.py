@@ -32,12 +32,20 @@ def non_maximum_suppression(
     order = np.argsort(-scores, kind="stable")
     if len(order) < 2:
         return order
-    sorted_boxes, sorted_labels = boxes[order], labels[order]
-    same_class = sorted_labels[:, None] == sorted_labels
-    overlapping = (iou_matrix(sorted_boxes, sorted_boxes) > iou_threshold) & same_class
-    np.fill_diagonal(overlapping, False)
+    # In place and without divisions: iou > t where the overlap is > t / (1 + t) of both areas' sum.
+    x1, y1, x2, y2 = np.ascontiguousarray(boxes[order].T)
+    overlap = np.minimum(x2[:, None], x2)
+    overlap -= np.maximum(x1[:, None], x1)
+    np.maximum(overlap, 0, out=overlap)
+    height = np.minimum(y2[:, None], y2)
+    height -= np.maximum(y1[:, None], y1)
+    overlap *= height
+    share = (x2 - x1) * (y2 - y1) * np.float32(iou_threshold / (1 + iou_threshold))
+    suppresses = overlap > share[:, None] + share
+    sorted_labels = labels[order]
+    suppresses &= sorted_labels[:, None] == sorted_labels
     alive = np.ones(len(order), bool)
-    for i in np.flatnonzero(overlapping.any(axis=1)):
+    for i in np.flatnonzero(suppresses.sum(axis=1) > 1).tolist():  # more than itself
         if alive[i]:
-            alive[i + 1 :] &= ~overlapping[i, i + 1 :]
+            alive[i + 1 :] &= ~suppresses[i, i + 1 :]
     return order[alive]

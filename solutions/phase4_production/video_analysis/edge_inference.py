@@ -39,6 +39,7 @@ from solutions.phase4_production.video_analysis.model_pipeline import (
     FrameResult,
     VideoPipeline,
     assemble,
+    for_tracking,
 )
 from solutions.phase4_production.video_analysis.openvino_model import OpenVinoModel
 from solutions.phase4_production.video_analysis.result_files import EventFile, TrackFile
@@ -106,15 +107,20 @@ def network_loader(runtime: str, threads: int, device: ChosenDevice) -> NetworkL
     return onnx_loader(threads, device.providers)
 
 
-def load_pipeline(options: EdgeOptions, device: ChosenDevice, reader: FrameReader) -> Loaded:
-    """The pipeline that was asked for, warm; a model that is not here yet is downloaded."""
+def load_pipeline(
+    options: EdgeOptions, device: ChosenDevice, reader: FrameReader, scored: bool = False
+) -> Loaded:
+    """The pipeline that was asked for, warm; a model that is not here yet is downloaded.
+
+    Where the run is ``scored`` against a truth, weak detections are kept for their accuracy.
+    """
     load = network_loader(options.runtime, options.threads or device.profile.threads, device)
     name = options.detector or device.profile.detector
     wanted = options.detector_options()
     with progress_bar("bytes") as bar:
         task = bar.add_task(f"get {name}", visible=False)
         chosen = choose_detector(
-            name, load, wanted,
+            name, load, wanted, None if scored else for_tracking(),
             progress=lambda done, total: bar.update(
                 task, completed=done, total=total, visible=True
             ),
@@ -142,7 +148,7 @@ def edge(**asked: Any) -> int:
     for note in filter(None, (*device.notes, source.note)):
         click.echo(f"note: {note}", err=True)
     with closing(open_reader(source, options.stream)) as reader:
-        loaded = load_pipeline(options, device, reader)
+        loaded = load_pipeline(options, device, reader, source.truth is not None)
         for note in loaded.notes:
             click.echo(f"note: {note}", err=True)
         watch = event_watch(options, reader, loaded.pipeline.labels)

@@ -148,10 +148,20 @@ def build_detector(
 
 
 def build_pipeline(
-    name: str, threads: int = 1, tracker: TrackerConfig | None = None
+    name: str, threads: int = 1, tracker: TrackerConfig | None = None,
+    config: DetectorConfig | None = None,
 ) -> VideoPipeline:
     """A pipeline around the detector of that name; street detectors also read route numbers."""
-    return assemble(build_detector(name, threads), onnx_loader(threads), tracker)
+    return assemble(build_detector(name, threads, config), onnx_loader(threads), tracker)
+
+
+def for_tracking(tracker: TrackerConfig | None = None) -> DetectorConfig:
+    """A detector that leaves out the boxes which the tracker would not look at.
+
+    Tracks stay the same, since a weak box never suppresses a stronger one; the detections' own
+    accuracy is that of fewer boxes, so a run that is scored keeps them.
+    """
+    return DetectorConfig(score_threshold=(tracker or TrackerConfig()).low_score)
 
 
 def assemble(

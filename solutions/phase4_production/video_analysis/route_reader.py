@@ -51,6 +51,9 @@ class RouteAnswer(NamedTuple):
     confidence: float  # 0..1
 
 
+NO_ANSWER = RouteAnswer("", 0.0)
+
+
 @dataclass(frozen=True)
 class RouteConfig:
     """When and how buses are read."""
@@ -128,6 +131,7 @@ class RouteVotes:
     sums: dict[int, Floats] = field(default_factory=dict)  # digits -> [digits, 10]
     weights: dict[int, float] = field(default_factory=dict)
     against: list[Reading] = field(default_factory=list)  # the latest contradictions
+    _answer: RouteAnswer = NO_ANSWER  # what the votes so far say
 
     def add(self, reading: Reading) -> None:
         """Count one reading."""
@@ -145,6 +149,7 @@ class RouteVotes:
                 self._count(one)
         else:
             self._count(reading)
+        self._answer = self._likeliest()
 
     def _count(self, reading: Reading) -> None:
         length = len(reading.probabilities)
@@ -155,8 +160,9 @@ class RouteVotes:
 
     def answer(self) -> RouteAnswer:
         """The number with the most support."""
-        if not self.weights:
-            return RouteAnswer("", 0.0)
+        return self._answer
+
+    def _likeliest(self) -> RouteAnswer:
         length = max(self.weights, key=lambda k: self.weights[k])
         share = self.weights[length] / sum(self.weights.values())
         mean_logs = self.sums[length] / self.weights[length]

@@ -119,9 +119,9 @@ class ByteTracker:
         tracks.states = predict(tracks.states, 30.0 * seconds)
         tracks.missed += seconds
         strong = (detections.scores >= config.high_score).nonzero()[0]
-        weak = np.flatnonzero(
+        weak = (
             (detections.scores >= config.low_score) & (detections.scores < config.high_score)
-        )
+        ).nonzero()[0]
         similarity = self._similarity(detections)
         confirmed = (tracks.identity > 0).nonzero()[0]
         tentative = (tracks.identity == 0).nonzero()[0]
@@ -179,10 +179,14 @@ class ByteTracker:
 
     def _forget(self, missed_tentative: Indices, size: tuple[int, int] | None) -> None:
         """Drop tentative tracks that were missed and tracks lost for too long."""
-        patience = np.full(len(self.tracks), self.config.lost_seconds)
+        config, missed = self.config, self.tracks.missed
+        patient = min(config.lost_seconds, config.left_seconds)
+        if not len(missed_tentative) and (not len(missed) or missed.max() <= patient):
+            return
+        patience = np.full(len(missed), config.lost_seconds)
         if size is not None:
-            patience[self._at_edge(*size)] = self.config.left_seconds
-        keep = self.tracks.missed <= patience
+            patience[self._at_edge(*size)] = config.left_seconds
+        keep = missed <= patience
         keep[missed_tentative] = False
         if not keep.all():
             self.tracks = self.tracks.select(keep)
@@ -211,7 +215,7 @@ class ByteTracker:
 
     def _seen(self) -> list[TrackedObject]:
         tracks = self.tracks
-        rows = np.flatnonzero((tracks.identity > 0) & (tracks.missed == 0.0))
+        rows = ((tracks.identity > 0) & (tracks.missed == 0.0)).nonzero()[0]
         if not len(rows):
             return []
         boxes = to_corners(tracks.states.position[rows])

@@ -3,10 +3,10 @@
 Three threads, so that decoding and encoding (which release the interpreter's lock) overlap with
 the analysis. Memory stays bounded, and so does the age of a result::
 
-    reader: decode, preprocess --[1 frame]--> this thread: analyse --[8]--> writer: draw, encode
+    reader: decode, preprocess --[2]--> this thread: analyse --[8]--> writer: draw, encode
 
-As fast as possible, a frame is decoded only when the one before it has been taken; in real time
-(``realtime``), the reader goes on and the latest frame wins.
+As fast as possible, the reader is at most two frames ahead; in real time (``realtime``), it goes on
+and the latest frame wins.
 """
 
 import queue
@@ -32,6 +32,7 @@ from solutions.phase4_production.video_analysis.realtime import (
 from solutions.phase4_production.video_analysis.run_record import RunRecord
 from solutions.phase4_production.video_analysis.video_writer import VideoWriter
 
+AHEAD = 2  # frames, waiting or being decoded
 WRITE_BEHIND = 8  # frames
 MEMORY_EVERY = 30  # frames between looks at the process's memory
 ResultListener = Callable[[DecodedFrame, FrameResult], None]
@@ -48,7 +49,7 @@ class FrameSource:
     ) -> None:
         self._reader, self._stop, self._ended = reader, stop, False
         self._prepare = prepare
-        self._taken = threading.Semaphore(1)  # held while a frame waits or is being decoded
+        self._taken = threading.Semaphore(AHEAD)  # held while a frame waits or is being decoded
         self._queue: queue.SimpleQueue[TimedFrame | BaseException | None] = queue.SimpleQueue()
         self._thread = threading.Thread(
             target=self._decode, args=(reader, limit), name="decode", daemon=True
