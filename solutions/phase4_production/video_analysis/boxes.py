@@ -11,14 +11,31 @@ def iou_matrix(a: Floats, b: Floats) -> Floats:
 
     A box without area has IoU 0 with everything.
     """
-    width = np.minimum(a[:, None, 2], b[:, 2]) - np.maximum(a[:, None, 0], b[:, 0])
-    height = np.minimum(a[:, None, 3], b[:, 3]) - np.maximum(a[:, None, 1], b[:, 1])
-    overlap = np.maximum(width, 0) * np.maximum(height, 0)
-    area_a = (a[:, 2] - a[:, 0]) * (a[:, 3] - a[:, 1])
-    area_b = (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
-    union = area_a[:, None] + area_b - overlap
-    result: Floats = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
-    return result
+    overlap = overlaps(np.ascontiguousarray(a.T), np.ascontiguousarray(b.T))
+    union = areas(a)[:, None] + areas(b)
+    union -= overlap
+    np.maximum(union, np.finfo(np.float32).tiny, out=union)
+    overlap /= union
+    return overlap
+
+
+def overlaps(a: Floats, b: Floats) -> Floats:
+    """The areas [n, m] that boxes a [4, n] and b [4, m] have in common."""
+    width: Floats = np.minimum(a[2, :, None], b[2])
+    width -= np.maximum(a[0, :, None], b[0])
+    np.maximum(width, 0, out=width)
+    height = np.minimum(a[3, :, None], b[3])
+    height -= np.maximum(a[1, :, None], b[1])
+    np.maximum(height, 0, out=height)
+    width *= height
+    return width
+
+
+def areas(boxes: Floats) -> Floats:
+    """Width times height [n] of boxes [n, 4]."""
+    size = boxes[:, 2:] - boxes[:, :2]
+    product: Floats = size[:, 0] * size[:, 1]
+    return product
 
 
 def non_maximum_suppression(
@@ -32,16 +49,11 @@ def non_maximum_suppression(
     order = np.argsort(-scores, kind="stable")
     if len(order) < 2:
         return order
-    # In place and without divisions: iou > t where the overlap is > t / (1 + t) of both areas' sum.
-    x1, y1, x2, y2 = np.ascontiguousarray(boxes[order].T)
-    overlap = np.minimum(x2[:, None], x2)
-    overlap -= np.maximum(x1[:, None], x1)
-    np.maximum(overlap, 0, out=overlap)
-    height = np.minimum(y2[:, None], y2)
-    height -= np.maximum(y1[:, None], y1)
-    overlap *= height
-    share = (x2 - x1) * (y2 - y1) * np.float32(iou_threshold / (1 + iou_threshold))
-    suppresses = overlap > share[:, None] + share
+    sorted_boxes = boxes[order]
+    columns = np.ascontiguousarray(sorted_boxes.T)
+    # Without divisions: IoU > t where the overlap is more than t / (1 + t) of both areas' sum.
+    share = areas(sorted_boxes) * np.float32(iou_threshold / (1 + iou_threshold))
+    suppresses = overlaps(columns, columns) > share[:, None] + share
     sorted_labels = labels[order]
     suppresses &= sorted_labels[:, None] == sorted_labels
     alive = np.ones(len(order), bool)

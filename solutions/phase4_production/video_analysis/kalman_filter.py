@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 
 POSITION_NOISE = 1 / 20  # standard deviations in shares of the box's size, per frame at 30 FPS
 VELOCITY_NOISE = 1 / 160
+SIZES = np.array([2, 3, 2, 3])  # columns of w, h, w, h
 
 
 class BoxStates:
@@ -62,8 +63,7 @@ def to_corners(centred: Floats) -> NDArray[np.float32]:
 
 def _scale(position: Floats) -> Floats:
     """The box's size in the order of the coordinates: w, h, w, h; at least one pixel."""
-    size = np.maximum(position[:, 2:], 1.0)
-    return np.concatenate([size, size], axis=1)
+    return np.maximum(position.take(SIZES, axis=1), 1.0)
 
 
 def initiate(measured: Floats) -> BoxStates:

@@ -122,16 +122,17 @@ class ByteTracker:
         weak = (
             (detections.scores >= config.low_score) & (detections.scores < config.high_score)
         ).nonzero()[0]
-        similarity = self._similarity(detections)
+        measured = to_centre(detections.boxes)
+        similarity = self._similarity(detections, measured)
         confirmed = (tracks.identity > 0).nonzero()[0]
         tentative = (tracks.identity == 0).nonzero()[0]
 
-        first = associate(similarity[confirmed[:, None], strong], config.first_match)
+        first = associate(similarity[confirmed][:, strong], config.first_match)
         left = confirmed[first.free_rows]
         expected = left[tracks.missed[left] <= 1.5 * seconds]  # seen in the last frame
-        second = associate(similarity[expected[:, None], weak], config.second_match)
+        second = associate(similarity[expected][:, weak], config.second_match)
         unclaimed = strong[first.free_columns]
-        third = associate(similarity[tentative[:, None], unclaimed], config.tentative_match)
+        third = associate(similarity[tentative][:, unclaimed], config.tentative_match)
 
         rows = np.concatenate(
             [confirmed[first.rows], expected[second.rows], tentative[third.rows]]
@@ -139,32 +140,36 @@ class ByteTracker:
         found = np.concatenate(
             [strong[first.columns], weak[second.columns], unclaimed[third.columns]]
         )
-        self._take(rows, detections, found)
+        self._take(rows, detections, measured, found)
         self._forget(tentative[third.free_rows], size)
         self._start(detections, unclaimed[third.free_columns], found)
         return self._seen()
 
-    def _similarity(self, detections: Detections) -> NDArray[np.float32]:
+    def _similarity(
+        self, detections: Detections, measured: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
         """IoU of the expected boxes with the detections; less where the class is another, none
         where the box lies too far from what the motion lets expect."""
         similarity = iou_matrix(to_corners(self.tracks.states.position), detections.boxes)
-        rows, columns = similarity.nonzero()  # few pairs overlap: only these are looked at
+        rows, columns = (similarity > 0).nonzero()  # few pairs overlap: only these are looked at
         if not len(rows):
             return similarity
         labels = self.tracks.votes.argmax(axis=1)
         different = labels[rows] != detections.labels[columns]
         similarity[rows[different], columns[different]] *= self.config.other_class
-        distance = surprise(self.tracks.states.select(rows), to_centre(detections.boxes[columns]))
+        distance = surprise(self.tracks.states.select(rows), measured[columns])
         far = distance > self.config.gate
         similarity[rows[far], columns[far]] = 0.0
         return similarity
 
-    def _take(self, rows: Indices, detections: Detections, found: Indices) -> None:
+    def _take(
+        self, rows: Indices, detections: Detections, measured: NDArray[np.float64], found: Indices
+    ) -> None:
         """Correct the matched tracks by their detections; confirm those seen often enough."""
         tracks = self.tracks
         if not len(rows):
             return
-        corrected = correct(tracks.states.select(rows), to_centre(detections.boxes[found]))
+        corrected = correct(tracks.states.select(rows), measured[found])
         tracks.states.table[:, rows] = corrected.table
         tracks.hits[rows] += 1
         tracks.missed[rows] = 0.0
@@ -221,10 +226,7 @@ class ByteTracker:
         boxes = to_corners(tracks.states.position[rows])
         labels = tracks.votes[rows].argmax(axis=1).tolist()
         identities, scores = tracks.identity[rows].tolist(), tracks.score[rows].tolist()
-        return [
-            TrackedObject(identity, box, label, score)
-            for identity, box, label, score in zip(identities, boxes, labels, scores, strict=True)
-        ]
+        return list(map(TrackedObject, identities, boxes, labels, scores))
 
     def alive(self) -> set[int]:
         """Identities of the confirmed tracks that are not forgotten yet."""
