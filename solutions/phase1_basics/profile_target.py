@@ -1,7 +1,7 @@
 """What is profiled: a call, and where there is one the network behind it."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solutions.phase1_basics.load_generator import nothing
+from solutions.phase1_basics.model_loader import find_model, load_model
 from solutions.phase1_basics.onnx_model import OnnxModel, TensorSpec
-from zoo import registry
 from zoo.errors import InferenceError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -20,12 +20,6 @@ if TYPE_CHECKING:
 
 PIXELS = (3, 224, 224)  # of a torchvision classifier's input
 TORCHVISION = "torchvision:"
-DTYPES: dict[str, Any] = {
-    "float": np.float32, "float16": np.float16, "double": np.float64, "int64": np.int64,
-    "int32": np.int32, "int8": np.int8, "uint8": np.uint8, "bool": np.bool_,
-}  # fmt: skip
-
-
 @dataclass(frozen=True)
 class ProfileTarget:
     """A prediction that can be repeated, on inputs made once."""
@@ -57,7 +51,8 @@ def random_batch(
     Values are of 0..1 (floats), 0..255 (bytes) or 0 and 1. Raises InferenceError for another
     unknown dimension, a first one that is fixed to another size, or a dtype that is no number.
     """
-    if spec.dtype not in DTYPES:
+    dtype = spec.numpy_dtype
+    if dtype.kind not in "fiub":
         raise InferenceError(f"input {spec.name}: no random values of type {spec.dtype}")
     shape = list(spec.shape)
     if shape and shape[0] is None:
@@ -67,7 +62,6 @@ def random_batch(
     known = [size for size in shape if size is not None]
     if len(known) < len(shape):
         raise InferenceError(f"input {spec.name} of shape {spec.shape}: sizes must be known")
-    dtype = DTYPES[spec.dtype]
     if np.issubdtype(dtype, np.floating):
         return rng.random(known).astype(dtype)
     return rng.integers(0, 256 if dtype == np.uint8 else 2, known).astype(dtype)
@@ -76,53 +70,51 @@ def random_batch(
 def open_target(
     name: str, arch: str | None, batch: int, threads: int, device: str
 ) -> ProfileTarget:
-    """The target of a file (ONNX, torch state dict), a zoo name or ``torchvision:resnet50``.
+    """The target of a file of any format that ``load_model`` knows, of a zoo or registry name, or
+    of ``torchvision:resnet50`` with random weights.
 
     Raises InferenceError where there is no such model or it cannot be loaded.
     """
     if name.startswith(TORCHVISION):
-        return torch_target(name, name.removeprefix(TORCHVISION), None, batch, threads, device)
+        return random_weights(name, batch, threads, device)
     path = Path(name)
-    if not path.is_file():
-        path = _registered(name)
-    if path.suffix == ".onnx":
-        if device != "cpu":
-            raise InferenceError(f"{path.name}: ONNX files are profiled on the cpu, not {device}")
-        return onnx_target(path, batch, threads)
-    guess = arch or path.stem.split("-")[0]
-    return torch_target(path.name, guess, path, batch, threads, device)
-
-
-def _registered(name: str) -> Path:
-    """The file of a zoo or registry name; one line says what to do where there is none."""
-    if Path(name).suffix or os.sep in name:
-        stem = Path(name).stem
+    if not path.exists() and (path.suffix or os.sep in name):
         raise InferenceError(
-            f"no file {name}: with --model torchvision:{stem} the architecture is profiled with "
-            "random weights, which take as long; python -m zoo list names models to get"
+            f"no file {name}: with --model torchvision:{path.stem} the architecture is profiled "
+            "with random weights, which take as long; python -m zoo list names models to get"
         )
-    return registry.fetch(registry.find(name))
-
-
-def onnx_target(path: Path, batch: int, threads: int) -> ProfileTarget:
-    """An ONNX file in ONNX Runtime."""
-    import onnxruntime as ort
-
-    model = OnnxModel(path, threads)
-    if len(model.inputs) != 1:
-        names = ", ".join(spec.name for spec in model.inputs)
-        raise InferenceError(f"{path.name} has {len(model.inputs)} inputs ({names}), not one")
-    data = random_batch(model.inputs[0], batch, np.random.default_rng(0))
+    path, _ = find_model(name)
+    model = load_model(path, arch, device, threads=threads)
+    if isinstance(model, OnnxModel):
+        return _onnx_target(path, model, batch, threads)
+    if hasattr(model, "module"):
+        return torch_target(path.name, model.module, model.input_spec[0], batch, threads, device)
+    inputs = _random_inputs(model.input_spec, batch)
     return ProfileTarget(
-        path.name, f"onnxruntime {ort.__version__}", "cpu", threads, data.shape,
-        lambda: model.run(data), onnx=path, feeds={model.inputs[0].name: data},
-    )  # fmt: skip
+        path.name, model.about.runtime, model.about.device, threads, inputs[0].shape,
+        lambda: model.run(*inputs),
+    )
 
 
-def torch_target(
-    name: str, arch: str, weights: Path | None, batch: int, threads: int, device: str
-) -> ProfileTarget:
-    """A torchvision architecture with the weights of a file, or random ones."""
+def _random_inputs(specs: Sequence[TensorSpec], batch: int) -> list[NDArray[Any]]:
+    rng = np.random.default_rng(0)
+    return [random_batch(spec, batch, rng) for spec in specs]
+
+
+def _onnx_target(path: Path, model: OnnxModel, batch: int, threads: int) -> ProfileTarget:
+    if model.about.device != "cpu":
+        raise InferenceError(f"{path.name}: ONNX files are profiled on the cpu, not "
+                             f"{model.about.device}")
+    inputs = _random_inputs(model.input_spec, batch)
+    return ProfileTarget(
+        path.name, model.about.runtime, "cpu", threads, inputs[0].shape,
+        lambda: model.run(*inputs), onnx=path,
+        feeds={spec.name: data for spec, data in zip(model.input_spec, inputs, strict=True)},
+    )
+
+
+def random_weights(name: str, batch: int, threads: int, device: str) -> ProfileTarget:
+    """The architecture ``torchvision:NAME``, not trained: as fast as a trained one."""
     try:
         import torch
         import torchvision
@@ -130,15 +122,24 @@ def torch_target(
         raise MissingExtraError(str(error.name), "learn") from error
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise InferenceError(f"device {device}: torch sees no GPU here; use --device cpu")
-    known = torchvision.models.list_models(torchvision.models)
-    if arch not in known:
-        raise InferenceError(f"{name}: {arch!r} is no torchvision model: name it by --arch")
-    module = torchvision.models.get_model(arch, weights=None)
-    if weights is not None:
-        _load_weights(module, weights)
+    arch = name.removeprefix(TORCHVISION)
+    if arch not in torchvision.models.list_models(torchvision.models):
+        raise InferenceError(f"{name}: torchvision has no model {arch!r}")
+    module = torchvision.models.get_model(arch, weights=None).eval().to(device)
+    spec = TensorSpec("image", (None, *PIXELS), "float32")
+    return torch_target(name, module, spec, batch, threads, device)
+
+
+def torch_target(
+    name: str, module: "Module", spec: TensorSpec, batch: int, threads: int, device: str
+) -> ProfileTarget:
+    """A PyTorch network that is on its device already; ``auto`` is where its weights lie."""
+    import torch
+
     torch.set_num_threads(threads)
-    module = module.eval().to(device)
-    tensor = torch.rand(batch, *PIXELS, generator=torch.Generator().manual_seed(0)).to(device)
+    if device == "auto":
+        device = str(next(module.parameters()).device)
+    tensor = torch.from_numpy(random_batch(spec, batch, np.random.default_rng(0))).to(device)
 
     def call() -> object:
         with torch.inference_mode():
@@ -147,14 +148,3 @@ def torch_target(
     synchronise = torch.cuda.synchronize if device.startswith("cuda") else nothing
     return ProfileTarget(name, f"torch {torch.__version__}", device, threads,
                          tuple(tensor.shape), call, synchronise, module, tensor)
-
-
-def _load_weights(module: "Module", path: Path) -> None:
-    import torch
-
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        module.load_state_dict(state.get("state_dict", state))
-    except Exception as error:  # pickle's, zip's and torch's own
-        reason = " ".join(str(error).split())[:160]
-        raise InferenceError(f"{path}: no weights of {type(module).__name__}: {reason}") from error

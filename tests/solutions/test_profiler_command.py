@@ -70,10 +70,20 @@ def test_files_that_hold_no_weights_are_refused(tmp_path: Path, content: bytes) 
     pytest.importorskip("torchvision")
     path = tmp_path / "resnet18.pth"
     path.write_bytes(content)
-    with pytest.raises(InferenceError, match="no weights of ResNet"):
+    with pytest.raises(InferenceError, match=r"resnet18\.pth"):
         open_target(str(path), None, 1, 1, "cpu")
+
+
+def test_an_unknown_architecture_is_refused(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "weights.pth"
+    torch.save({"a": torch.ones(2)}, path)
     with pytest.raises(InferenceError, match="--arch"):
+        open_target(str(path), None, 1, 1, "cpu")
+    with pytest.raises(InferenceError, match="resnet19"):
         open_target(str(path), "resnet19", 1, 1, "cpu")
+    with pytest.raises(InferenceError, match="resnet19"):
+        open_target("torchvision:resnet19", None, 1, 1, "cpu")
 
 
 def test_a_torch_checkpoint_is_profiled_by_its_file_name(tmp_path: Path) -> None:
@@ -145,12 +155,12 @@ def test_a_single_request_is_reported_without_intervals(tmp_path: Path) -> None:
 
 def test_random_inputs_are_what_the_network_asks_for() -> None:
     rng = np.random.default_rng(0)
-    found = random_batch(TensorSpec("x", (None, 3, 8), "float"), 4, rng)
+    found = random_batch(TensorSpec("x", (None, 3, 8), "float32"), 4, rng)
     assert found.shape == (4, 3, 8) and found.dtype == np.float32 and found.std() > 0.1
     assert random_batch(TensorSpec("x", (2, 3), "uint8"), 1, rng).max() > 1
     assert random_batch(TensorSpec("x", (2, 3), "int64"), 2, rng).max() <= 1
-    for spec, batch in ((TensorSpec("x", (2, None), "float"), 2),
-                        (TensorSpec("x", (2, 3), "float"), 3),
-                        (TensorSpec("x", (2, 3), "string"), 2)):
+    for spec, batch in ((TensorSpec("x", (2, None), "float32"), 2),
+                        (TensorSpec("x", (2, 3), "float32"), 3),
+                        (TensorSpec("x", (2, 3), "str"), 2)):
         with pytest.raises(InferenceError, match="input x"):
             random_batch(spec, batch, rng)
