@@ -1,7 +1,7 @@
-"""``python -m course``: the board. It shows what is in the four phases today."""
+"""The command ``course``: bare, it shows the board."""
 
+import importlib
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -9,57 +9,64 @@ import click
 from zoo.terminal import run_command
 
 ROOT = Path(__file__).parents[1]
+COMMANDS = {
+    "check": "run the checks of some exercises, or of all",
+    "watch": "check again whenever a template is saved",
+    "hint": "a hint, stronger each time",
+    "diff": "the smallest input that fails: expected and got side by side",
+    "reset": "put the untouched template of an exercise back",
+    "solution": "the reference's answer, once yours is done",
+    "doctor": "whether this machine and this checkout are ready",
+    "generate": "write the templates from the solutions",
+    "update": "renew what you have not touched, after a pull",
+    "answers": "write the templates with the reference's answers in them",
+    "release": "write a copy to hand out, without the reference",
+}
 
 
-@dataclass(frozen=True)
-class Phase:
-    """One phase of the course."""
+class LazyGroup(click.Group):
+    """Imports a command's module when it is called: the bare command must be quick."""
 
-    number: int
-    title: str
-    folder: str  # under the root for templates, under solutions/ for the reference
+    def list_commands(self, context: click.Context) -> list[str]:
+        """The commands, in the order of use."""
+        return list(COMMANDS)
 
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """The command of that name."""
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"course.commands.{name}").command
+        return command
 
-PHASES = (
-    Phase(1, "Basics: loading models, profiling", "phase1_basics"),
-    Phase(2, "Optimization: quantization, compilation", "phase2_optimization"),
-    Phase(3, "Serving: GPU, dynamic batching, many models", "phase3_advanced"),
-    Phase(4, "Production: real-time video analysis", "phase4_production"),
-)
-
-
-def modules(folder: Path) -> list[str]:
-    """Names of the Python files of a folder, deep, without package markers."""
-    return sorted(path.name for path in folder.rglob("*.py") if path.name != "__init__.py")
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in ``--help``, without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.command()
-def board() -> None:
-    """The phases, the exercises that are open, and the reference solutions to read."""
-    from rich.console import Console
-    from rich.table import Table
+@click.group(cls=LazyGroup, invoke_without_command=True)
+@click.pass_context
+def course(context: click.Context) -> None:
+    """Learn inference by building it: fill the templates, and check them."""
+    if context.invoked_subcommand is None:
+        from rich.console import Console
 
-    table = Table(
-        box=None, header_style="bold", title="ML Inference from Scratch", title_justify="left"
-    )
-    for column in ("phase", "what it builds", "exercises", "reference files"):
-        table.add_column(column)
-    for phase in PHASES:
-        templates = [n for n in modules(ROOT / phase.folder) if n.startswith("template_")]
-        solutions = modules(ROOT / "solutions" / phase.folder)
-        table.add_row(
-            str(phase.number),
-            phase.title,
-            str(len(templates)) if templates else "not open yet",
-            str(len(solutions)) if solutions else "not open yet",
-        )
-    console = Console()
-    console.print(table)
-    console.print(
-        "\nStart here: [bold]make demo[/], then read "
-        "solutions/phase4_production/video_analysis/model_pipeline.py"
-    )
+        from course.manifest import load_manifest
+        from course.progress import standings
+        from course.show import show_board
+        from course.state import find_state
+
+        manifest, state = load_manifest(ROOT), find_state(ROOT)
+        console = Console()
+        show_board(manifest, standings(manifest, state), console)
+        if state.note:
+            console.print(f"[dim]{state.note}[/]")
+
+
+def main() -> int:
+    """The program ``course``."""
+    return run_command(course)
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(board))
+    sys.exit(main())

@@ -6,6 +6,7 @@ signature; zip archives are told apart by the names inside; protocol buffers hav
 that their first fields must fit one schema.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 
@@ -53,6 +54,7 @@ ONNX_FIELDS = {1: VARINT, 2: LENGTH, 3: LENGTH, 4: LENGTH, 5: VARINT, 6: LENGTH,
                8: LENGTH, 14: LENGTH, 20: LENGTH, 25: LENGTH, 26: LENGTH}
 GRAPH_DEF_FIELDS = {1: LENGTH, 2: LENGTH, 3: VARINT, 4: LENGTH, 5: LENGTH}
 SAVED_MODEL_FIELDS = {1: VARINT, 2: LENGTH}
+LONGEST_HEADER = 1 << 32  # bytes of a safetensors header
 
 
 def detect_format(path: Path) -> ModelFormat:
@@ -91,22 +93,60 @@ def _detect_folder(path: Path) -> ModelFormat:
     raise InferenceError(f"model {path} is a folder without saved_model.pb: name the model file")
 
 
-def _detect_signature(file: FileBytes, start: bytes) -> ModelFormat | None:
-    if start[4:8] == b"TFL3":  # before the zip test: metadata may follow as a zip archive
+def signature_format(start: bytes) -> ModelFormat | None:
+    """The format that a file's first bytes alone prove; None where they prove none.
+
+    TFLite has ``TFL3`` at byte 4 (the identifier of its FlatBuffer), GGUF, HDF5 and TensorRT
+    (``ftrt``, ``ptrt``) begin with theirs, legacy PyTorch with a pickled magic number;
+    safetensors has none, but begins with the length of a JSON object in 8 bytes, little-endian,
+    and that object's brace. Zip archives and protocol buffers are looked at elsewhere.
+    """
+    if start[4:8] == b"TFL3":
         return ModelFormat.TFLITE
-    if start.startswith(b"PK\x03\x04"):
-        return _detect_zip(file)
     if start.startswith(b"GGUF"):
         return ModelFormat.GGUF
     if start.startswith((b"ftrt", b"ptrt")):
         return ModelFormat.TENSORRT
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
-        return _detect_hdf5(file, start)
+        return ModelFormat.KERAS_H5
     if starts_with_magic(start):
         return ModelFormat.PYTORCH_LEGACY
-    if _looks_like_safetensors(file, start):
+    length = int.from_bytes(start[:8], "little")
+    if start[8:9] == b"{" and 2 <= length < LONGEST_HEADER:
         return ModelFormat.SAFETENSORS
     return None
+
+
+def archive_format(names: Iterable[str]) -> ModelFormat | None:
+    """The format of a zip archive, by the names of its entries; None where it is none of ours.
+
+    torch.export has ``models/model.json`` and ``archive_format`` (older ones
+    ``serialized_exported_program.json``), Keras ``config.json`` beside ``metadata.json`` or
+    ``model.weights.h5``. PyTorch puts everything into one folder of any name: ``data.pkl`` in it,
+    and for TorchScript code or constants, too.
+    """
+    names = set(names)
+    inner = {name.partition("/")[2] for name in names}
+    if {"archive_format", "models/model.json"} & inner or "serialized_exported_program.json" in (
+        names | inner
+    ):
+        return ModelFormat.TORCH_EXPORT
+    if "config.json" in names and {"metadata.json", "model.weights.h5"} & names:
+        return ModelFormat.KERAS
+    if "constants.pkl" in inner or any(name.startswith("code/") for name in inner):
+        return ModelFormat.TORCHSCRIPT
+    return ModelFormat.PYTORCH_ZIP if "data.pkl" in inner else None
+
+
+def _detect_signature(file: FileBytes, start: bytes) -> ModelFormat | None:
+    found = signature_format(start)  # before the zip test: TFLite may carry a zip archive
+    if found is None and start.startswith(b"PK\x03\x04"):
+        return _detect_zip(file)
+    if found == ModelFormat.KERAS_H5:
+        _require_whole_hdf5(file)
+    elif found == ModelFormat.SAFETENSORS:
+        _require_whole_header(file, start)
+    return found
 
 
 def _detect_zip(file: FileBytes) -> ModelFormat:
@@ -121,23 +161,15 @@ def _detect_zip(file: FileBytes) -> ModelFormat:
             f"model {file.path} is a {kind} zip archive that is cut off after {file.size} bytes: "
             "download or save it again"
         ) from error
-    inner = {name.partition("/")[2] for name in names}
-    if {"archive_format", "models/model.json"} & inner or "serialized_exported_program.json" in (
-        names | inner
-    ):
-        return ModelFormat.TORCH_EXPORT
-    if "config.json" in names and {"metadata.json", "model.weights.h5"} & names:
-        return ModelFormat.KERAS
-    if "constants.pkl" in inner or any(name.startswith("code/") for name in inner):
-        return ModelFormat.TORCHSCRIPT
-    if "data.pkl" in inner:
-        return ModelFormat.PYTORCH_ZIP
+    found = archive_format(names)
+    if found is not None:
+        return found
     listing = ", ".join(sorted(names)[:3]) or "empty"
     what = "a NumPy archive" if any(name.endswith(".npy") for name in names) else "a zip archive"
     raise InferenceError(f"model {file.path} is {what}, no model ({listing}): unpack it first")
 
 
-def _detect_hdf5(file: FileBytes, start: bytes) -> ModelFormat:
+def _require_whole_hdf5(file: FileBytes) -> None:
     """HDF5 says in its superblock where the file ends (format specification 4.0, II.A)."""
     version = file.integer(8, 1, "HDF5 superblock")
     end = 40 if version < 2 else 28
@@ -146,19 +178,15 @@ def _detect_hdf5(file: FileBytes, start: bytes) -> ModelFormat:
         raise InferenceError(
             f"model {file.path} is an HDF5 file that is cut off: {file.size} of {claimed} bytes"
         )
-    return ModelFormat.KERAS_H5
 
 
-def _looks_like_safetensors(file: FileBytes, start: bytes) -> bool:
+def _require_whole_header(file: FileBytes, start: bytes) -> None:
     length = int.from_bytes(start[:8], "little")
-    if len(start) < 9 or start[8:9] != b"{" or not 2 <= length < 1 << 32:
-        return False
     if 8 + length > file.size:
         raise InferenceError(
             f"model {file.path} is a safetensors file that is cut off: its header has {length} "
             f"bytes, the file {file.size}"
         )
-    return True
 
 
 def _detect_protobuf(file: FileBytes) -> ModelFormat | None:

@@ -14,6 +14,7 @@ framework is imported before a file needs it.
 import contextlib
 import re
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 if __package__ in (None, ""):  # run as a file: the repository's root is two folders up
@@ -23,6 +24,8 @@ from solutions.phase1_basics.model import Model, ModelAbout
 from solutions.phase1_basics.onnx_model import OnnxModel, TensorSpec
 from solutions.phase1_basics.postprocessing import Ranked, as_probabilities, softmax, top_k
 from solutions.phase1_basics.preprocessing import (
+    Floats,
+    Image,
     Letterboxed,
     LetterboxTransform,
     centre_crop,
@@ -37,8 +40,8 @@ from zoo.registry import ModelEntry, Progress, entries, fetch, find
 
 __all__ = [
     "LetterboxTransform", "Letterboxed", "Model", "ModelAbout", "OnnxModel", "Ranked",
-    "TensorSpec", "as_probabilities", "centre_crop", "letterbox", "load_model", "normalise",
-    "resize", "softmax", "to_nchw", "to_nhwc", "top_k",
+    "TensorSpec", "as_probabilities", "centre_crop", "classify", "letterbox", "load_model",
+    "normalise", "resize", "softmax", "to_nchw", "to_nhwc", "top_k",
 ]
 
 WEIGHTS = (".pth", ".pt", ".th", ".bin", ".safetensors")  # names of files of bare weights
@@ -102,6 +105,25 @@ def _load_weights(path: Path, safetensors: bool, arch: str | None, device: str) 
     return torch_model(checkpoint, name, path, chosen)
 
 
+def classify(
+    predict: Callable[[Floats], Floats], image: Image, prepare: Callable[[Image], Floats],
+    labels: Sequence[str], k: int = 5,
+) -> list[Ranked]:
+    """What is on one picture: the ``k`` likeliest classes, best first.
+
+    ``prepare`` makes the network's input of the image, a batch of one; ``predict`` gives the
+    scores of a batch, [1, n] or with further axes of size 1, as networks with a convolution at
+    their end do. They may be logits or probabilities.
+
+    Raises InferenceError where the network does not answer with one picture's scores, or where
+    there are fewer labels than scores.
+    """
+    outputs = predict(prepare(image))
+    if len(outputs) != 1:
+        raise InferenceError(f"scores of {len(outputs)} pictures for a batch of one")
+    return top_k(as_probabilities(outputs.reshape(-1)), labels, k)
+
+
 def arch_of_file(path: Path) -> str:
     """The architecture that a file's name speaks of: ``resnet50-0676ba61.pth`` is a resnet50.
 
@@ -163,8 +185,13 @@ def _require_cpu(device: str, model_format: str) -> None:
         raise InferenceError(f"device {device}: {model_format} models run on the CPU here")
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """The command line; its exit code."""
     from solutions.phase1_basics.model_command import command
     from zoo.terminal import run_command
 
-    sys.exit(run_command(command))
+    return run_command(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

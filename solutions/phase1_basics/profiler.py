@@ -100,5 +100,10 @@ def profiler(
     return 0
 
 
+def main() -> int:
+    """The command line; its exit code."""
+    return run_command(profiler)
+
+
 if __name__ == "__main__":
-    sys.exit(run_command(profiler))
+    sys.exit(main())
