@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from course.difference import Tolerance
+from zoo.errors import InferenceError
 
 Check = Callable[[Any, np.random.Generator], dict[str, Any]]
 REGISTRY: list["Scenario"] = []
@@ -129,3 +130,18 @@ def forget_modules(prefix: str) -> None:
     """Unload modules of that prefix, so that the next import reads the files again."""
     for name in [n for n in sys.modules if n == prefix or n.startswith(prefix + ".")]:
         del sys.modules[name]
+
+
+def attempt(call: Callable[[], Any]) -> dict[str, Any]:
+    """What a call gives, or the class of what it raises: for checks of refusals.
+
+    NotImplementedError, which says that something is still to be done, goes through.
+    """
+    try:
+        return {"value": call()}
+    except NotImplementedError:
+        raise
+    except InferenceError:
+        return {"raises": "InferenceError"}
+    except Exception as error:
+        return {"raises": type(error).__name__}
