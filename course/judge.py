@@ -214,7 +214,9 @@ class Judge:
             try:
                 module = mistaken_module(self.reference, exercise, mistake)
                 theirs = run_reference(check, module, seed)
-            except Exception as error:  # a mistake may raise: then so does the answer
+            except (Exception, KeyboardInterrupt) as error:  # as the answer did
+                if isinstance(error, KeyboardInterrupt) and not error.args:
+                    raise  # a real one
                 if outcome.fault.get("error") == type(error).__name__:
                     return mistake.name, mistake.sentence
                 continue

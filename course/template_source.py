@@ -22,6 +22,7 @@ from course.manifest import Exercise, Manifest, ManifestError, module_name
 WIDTH = 100
 MARK = "exercise "
 PRISTINE = Path("course/pristine")
+OWN = re.compile(r"(phase\d_|solutions|zoo|course)\b|phase\d_")
 Symbol = ast.FunctionDef | ast.ClassDef
 
 
@@ -86,8 +87,29 @@ def make_template(source: str, exercises: Sequence[Exercise], manifest: Manifest
     if exercises:
         edits += _left_out(tree, source, exercises)
         edits.append(_headed(tree, exercises, module))
-    text = apply_edits(source, _outermost(edits))
+    text = _own_imports_sorted(apply_edits(source, _outermost(edits)))
     return re.sub(r"\n{4,}", "\n\n\n", text).rstrip("\n") + "\n"
+
+
+def _own_imports_sorted(text: str) -> str:
+    """The imports of the course's own modules in one block, in order: their names have changed."""
+    tree = ast.parse(text)
+    lines = text.splitlines()
+    own = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module
+           and OWN.match(node.module)]
+    if not own:
+        return text
+    blocks = sorted((node.module or "", "\n".join(lines[node.lineno - 1 : node.end_lineno]))
+                    for node in own)
+    first, last = own[0].lineno, own[-1].end_lineno or 0
+    between = [line for n, line in enumerate(lines[first - 1 : last], first)
+               if line.strip() and not any(o.lineno <= n <= (o.end_lineno or 0) for o in own)]
+    if between:  # something else stands among them: better left as it is
+        return text
+    while lines[first - 2] == "" and lines[first - 3] == "":
+        del lines[first - 3]
+        first, last = first - 1, last - 1
+    return "\n".join([*lines[: first - 1], *(block for _, block in blocks), *lines[last:]]) + "\n"
 
 
 def _outermost(edits: list[Edit]) -> list[Edit]:

@@ -23,9 +23,6 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-
-from solutions.phase1_basics.model import Model, ModelAbout
-from solutions.phase1_basics.onnx_model import OnnxModel, TensorSpec
 from phase1_basics.template_postprocessing import Ranked, as_probabilities, softmax, top_k
 from phase1_basics.template_preprocessing import (
     Floats,
@@ -39,6 +36,8 @@ from phase1_basics.template_preprocessing import (
     to_nchw,
     to_nhwc,
 )
+from solutions.phase1_basics.model import Model, ModelAbout
+from solutions.phase1_basics.onnx_model import OnnxModel, TensorSpec
 from zoo.errors import InferenceError
 from zoo.registry import ModelEntry, Progress, entries, fetch, find
 

@@ -15,7 +15,6 @@ order.
 import sys
 from pathlib import Path
 
-
 import click
 from rich.console import Console
 

@@ -24,7 +24,7 @@ def machines(rng):
     return {
         "none": MachineFacts(),
         "mac": MachineFacts(mps=True),
-        "three": MachineFacts(gpus=tuple(Gpu("A", (8, 0), 24 * GIB, n) for n in free),
+        "three": MachineFacts(gpus=tuple(Gpu("A", (8, 0), 40 * GIB - n, n) for n in free),
                               torch_arches=ARCHES),
         "equal": MachineFacts(gpus=(Gpu("A", (8, 0), 9 * GIB, 8 * GIB),) * 2, torch_arches=ARCHES),
         "old": MachineFacts(gpus=(Gpu("K", (3, 5), 64 * GIB, 63 * GIB),
@@ -40,7 +40,8 @@ def machines(rng):
 def by_itself(impl, rng):
     """auto on machines with good, old, full and no GPUs, for small and large models."""
     large = int(rng.integers(12, 22)) * GIB
-    return {name: {"small": chosen(impl, "auto", facts), "large": chosen(impl, "auto", facts, large),
+    return {name: {"small": chosen(impl, "auto", facts),
+                   "large": chosen(impl, "auto", facts, large),
                    "to the byte": chosen(impl, "auto", facts, 7 * GIB - (512 << 20))}
             for name, facts in machines(rng).items()}
 

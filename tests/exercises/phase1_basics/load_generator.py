@@ -6,7 +6,7 @@ from course.scenario import attempt, scenario
 
 
 class System:
-    """A model and a clock: the clock advances by the model's work, by sleeps, and by nothing else."""
+    """A model and a clock: the clock advances by the model's work and by sleeps, no more."""
 
     def __init__(self, seconds, lag=0.0, fails_at=None, error=ValueError, early=0.0):
         self.now, self.calls = 50.0, 0

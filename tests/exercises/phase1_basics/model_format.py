@@ -8,7 +8,8 @@ STARTS = {
     "tensorrt": b"ftrt\0\0\0\0", "old tensorrt": b"ptrt\0\0\0\0",
     "hdf5": b"\x89HDF\r\n\x1a\n\0\0", "legacy pickle": b"\x80\x02\x8a\n" + MAGIC + b".",
     "legacy pickle, text": b"L119547037146038801333356L\n.",
-    "zip": b"PK\x03\x04\x14\0\0\0", "nothing": b"", "one byte": b"G", "text": b"GGU", "HDF": b"\x89HDF",
+    "zip": b"PK\x03\x04\x14\0\0\0", "nothing": b"", "one byte": b"G", "text": b"GGU",
+    "HDF": b"\x89HDF",
     "onnx": b"\x08\x08\x12\x07pytorch", "other pickle": b"\x80\x04\x95\x10\0\0\0\0\0\0\0",
 }
 ARCHIVES = {

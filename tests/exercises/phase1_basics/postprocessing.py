@@ -12,6 +12,7 @@ def softmax_of_anything(impl, rng):
     return {"rows": impl.softmax(logits), "columns": impl.softmax(logits, axis=0),
             "huge": impl.softmax(logits + np.float32(1000)),
             "far apart": impl.softmax(np.array([[-500.0, 0.0, 400.0]], np.float32)),
+            "rows far apart": impl.softmax(np.array([[0.0, 1.0], [500.0, 501.0]], np.float32)),
             "very negative": impl.softmax(logits - np.float32(2000)),
             "one axis": impl.softmax(logits[0]), "deep": impl.softmax(logits[None, :, :, None], 2)}
 

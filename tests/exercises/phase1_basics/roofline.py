@@ -21,7 +21,8 @@ def under_the_roof(impl, rng):
     seconds = float(rng.uniform(1e-5, 1e-3))
     return {
         "ridge": float(ceilings.ridge),
-        "attainable": [float(ceilings.attainable(x * ceilings.ridge)) for x in (0.01, 0.9, 1.1, 50)],
+        "attainable": [float(ceilings.attainable(x * ceilings.ridge))
+                       for x in (0.01, 0.9, 1.1, 50)],
         "low": point(Layer("relu", "Relu", seconds, moved // 8, moved)),
         "high": point(Layer("conv", "Conv", seconds, moved * 10**6, moved)),
         "on the ridge": point(Layer("edge", "Conv", seconds, 8000, 1000), on),
