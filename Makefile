@@ -8,7 +8,7 @@ TENSORFLOW := .venv-tensorflow
 TENSORFLOW_WHEEL := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),tensorflow-cpu,tensorflow)
 SETUP  := pyproject.toml constraints.txt requirements-nodeps.txt
 
-.PHONY: help demo test test-slow learn bench lint clean tensorflow
+.PHONY: help demo test test-slow learn bench lint templates clean tensorflow
 
 # TensorFlow models run in a worker process with an interpreter of its own.
 export INFERENCE_TENSORFLOW_PYTHON ?= $(CURDIR)/$(TENSORFLOW)/bin/python
@@ -44,6 +44,10 @@ lint: $(STAMPS)dev ## check style and types
 	@$(BIN)/ruff check .
 	@echo "==> mypy"
 	@$(BIN)/mypy
+
+templates: $(STAMPS)dev ## check that the templates are what the solutions give
+	@echo "==> templates"
+	@$(BIN)/python -m course generate --check
 
 clean: ## remove results and the environments
 	rm -rf out $(VENV) $(TENSORFLOW)

@@ -48,7 +48,14 @@ class Checkout:
     def judge(self, seed: int | None, reference: Path | None = None,
               runner: Runner | None = None) -> Judge:
         """A judge of the templates in this checkout; without a seed, with fresh inputs."""
-        return Judge(self.manifest, reference=find_reference(self.root, reference), runner=runner,
+        folder = find_reference(self.root, reference)
+        missing = [s for s in self.manifest.templates.values() if not (folder / s).exists()]
+        if missing:
+            raise InferenceError(
+                f"{missing[0]} is not in {folder}: a check needs the reference; name its folder "
+                "or zip archive by --reference or COURSE_REFERENCE"
+            )
+        return Judge(self.manifest, reference=folder, runner=runner,
                      seed=secrets.randbelow(1 << 31) if seed is None else seed)
 
 

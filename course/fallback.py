@@ -119,12 +119,11 @@ def run_template(file: str) -> int:
 
 
 def _said(links: Sequence[Link]) -> str:
-    """Which exercises are the learner's and which are the solution's."""
-    done: dict[str, None] = {}
-    open_: dict[str, None] = {}
-    for link in links:
-        open_ |= {exercise.id: None for exercise, _ in link.untouched}
-        done |= {exercise.id: None for exercise, _ in link.done}
-    yours = [name for name in done if name not in open_]
-    return (f"yours: {', '.join(yours) or 'nothing yet'}; "
-            f"the solution's: {', '.join(open_) or 'nothing'}")
+    """Which exercises are the learner's and for which the solution stands in."""
+    entries = {(exercise.id, exercise.title) for link in links for exercise, _ in link.done}
+    open_ = {(exercise.id, exercise.title) for link in links for exercise, _ in link.untouched}
+    yours = sorted(entries - open_, key=lambda entry: [int(n) for n in entry[0].split(".")])
+    if not yours:
+        return f"no part of this is yours yet: the solution stands in for all {len(open_)}"
+    rest = f"; the solution stands in for {len(open_)} others" if open_ else ""
+    return f"your parts: {', '.join(f'{name} {title}' for name, title in yours)}{rest}"

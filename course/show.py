@@ -22,6 +22,7 @@ MARKS = {
     "error": ("!", "magenta"), "edited": ("?", "cyan"),
 }
 BAR = 40  # columns
+WIDE = 96  # columns, from which on the files are shown
 
 
 def show_board(manifest: Manifest, found: Sequence[Standing], console: Console) -> None:
@@ -33,7 +34,7 @@ def show_board(manifest: Manifest, found: Sequence[Standing], console: Console) 
         count = f"{done} of {len(rows)}" if rows else "not open yet"
         console.print(f"[bold]Phase {phase}[/]  {title}  [dim]{count}[/]")
         if rows:
-            console.print(Padding(_exercises(rows), (0, 0, 1, 2)))
+            console.print(Padding(_exercises(rows, console.width), (0, 0, 1, 2)))
     done, total = sum(s.verdict == "done" for s in found), len(found)
     filled = round(BAR * done / total) if total else 0
     console.print(f"\n[green]{'━' * filled}[/][dim]{'━' * (BAR - filled)}[/]  {done} of {total} "
@@ -44,22 +45,25 @@ def show_board(manifest: Manifest, found: Sequence[Standing], console: Console) 
         console.print("Everything is done.")
         return
     console.print(
-        f"Next: [bold]{following.id} {escape(following.title)}[/] in "
-        f"{following.template}, about {following.minutes} minutes\n"
+        f"Next: [bold]{following.id} {escape(following.title)}[/], about {following.minutes} "
+        f"minutes\n      {following.template}\n"
         f"      course check {following.id}    course hint {following.id}    course watch"
     )
 
 
-def _exercises(rows: Sequence[Standing]) -> Table:
+def _exercises(rows: Sequence[Standing], width: int) -> Table:
     table = Table.grid(padding=(0, 2))
+    for _ in range(4):
+        table.add_column(no_wrap=True)
     for standing in rows:
         mark, colour = MARKS.get(standing.verdict, MARKS["edited"])
         said = "edited, not checked" if standing.verdict == "edited" else standing.verdict
         if standing.waits_for and standing.verdict == "todo":
             said = f"needs {standing.waits_for} first"
         exercise = standing.exercise
+        file = [f"[dim]{exercise.template.name}[/]"] if width >= WIDE else []
         table.add_row(f"[{colour}]{mark}[/]", exercise.id, escape(exercise.title),
-                      f"[{colour}]{said}[/]", f"[dim]{exercise.template.name}[/]")
+                      f"[{colour}]{said}[/]", *file)
     return table
 
 

@@ -6,8 +6,8 @@ looks as its author wrote it. What goes and what comes::
     body of an exercise's symbol            the steps, and raise NotImplementedError(...)
     private helper that only those use      nothing
     import of a solution with a template    import of that template
-    the block that finds the repository     nothing
-    if __name__ == "__main__": ...          the same through course.fallback
+    if __package__ in (None, ""): ...       a program that falls back to the solution
+    if __name__ == "__main__": ...          nothing: the line above has run it
 """
 
 import ast
@@ -83,7 +83,8 @@ def make_template(source: str, exercises: Sequence[Exercise], manifest: Manifest
             node = find_symbol(tree, symbol)
             if node is None:
                 raise ManifestError(f"exercise {exercise.id}: {module} has no {symbol}")
-            edits += [_hollow(function, exercise, symbol) for function in functions_of(node)]
+            edits += [_hollow(function, exercise, symbol, source.splitlines())
+                      for function in functions_of(node)]
     if exercises:
         edits += _left_out(tree, source, exercises)
         edits.append(_headed(tree, exercises, module))
@@ -127,7 +128,7 @@ def _body_start(function: ast.FunctionDef) -> ast.stmt | None:
     return body[0] if body else None
 
 
-def _hollow(function: ast.FunctionDef, exercise: Exercise, symbol: str) -> Edit:
+def _hollow(function: ast.FunctionDef, exercise: Exercise, symbol: str, source: list[str]) -> Edit:
     first = _body_start(function)
     indent = " " * (function.col_offset + 4)
     lines: list[str] = []
@@ -141,7 +142,10 @@ def _hollow(function: ast.FunctionDef, exercise: Exercise, symbol: str) -> Edit:
     assert function.end_lineno is not None, symbol
     if first is None:
         return Edit(function.end_lineno + 1, function.end_lineno, tuple(lines))
-    return Edit(first.lineno, function.end_lineno, tuple(lines))
+    start = first.lineno
+    while source[start - 2].strip().startswith("#"):  # comments above it are the answer's, too
+        start -= 1
+    return Edit(start, function.end_lineno, tuple(lines))
 
 
 def _steps_of(exercise: Exercise, symbol: str) -> list[str]:
@@ -180,14 +184,11 @@ def _program_edits(tree: ast.Module) -> list[Edit]:
             continue
         test = ast.unparse(node.test)
         assert node.end_lineno is not None
-        if test == "__package__ in (None, '')":
+        if test == "__name__ == '__main__'":
             edits.append(Edit(node.lineno, node.end_lineno, ()))
-        elif test == "__name__ == '__main__'":
+        elif test == "__package__ in (None, '')":
             edits.append(Edit(node.lineno, node.end_lineno, (
                 'if __name__ == "__main__":  # what is not done yet falls back to the solution',
-                "    import sys",
-                "    from pathlib import Path",
-                "",
                 "    sys.path[0] = str(Path(__file__).resolve().parents[1])",
                 "    from course.fallback import run_template",
                 "",

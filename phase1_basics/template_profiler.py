@@ -15,6 +15,12 @@ order.
 import sys
 from pathlib import Path
 
+if __name__ == "__main__":  # what is not done yet falls back to the solution
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from course.fallback import run_template
+
+    sys.exit(run_template(__file__))
+
 import click
 from rich.console import Console
 
@@ -100,13 +106,3 @@ def profiler(
 def main() -> int:
     """The command line; its exit code."""
     return run_command(profiler)
-
-
-if __name__ == "__main__":  # what is not done yet falls back to the solution
-    import sys
-    from pathlib import Path
-
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-    from course.fallback import run_template
-
-    sys.exit(run_template(__file__))

@@ -1,7 +1,5 @@
 """Whether the profiler tells the truth: beside MLPerf's LoadGen, through stalls, at what cost."""
 
-import importlib
-import importlib.util
 import tempfile
 import time
 from collections.abc import Callable
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import loading
 from benchmarks.measure import Spread, interleave
 from benchmarks.peers.loadgen import Scenario, run_loadgen, server_arrivals
 from benchmarks.suite import Context, Goal, Row, SuiteResult, at_least, at_most, unmeasured
@@ -62,9 +61,8 @@ def run(context: Context) -> SuiteResult:
     rows.append({"measurement": "closed loop, cost of a call in % of 1 ms", "ours": str(cost),
                  "other": None, "ours / other": None})
     goals.append(at_most("profiler overhead on a call of 1 ms, in %", cost.median, 1.0))
-    loading = _loading(context)
-    if loading is not None:
-        rows, goals = _merged(rows + loading.rows), goals + loading.goals
+    found = loading.measure(context)
+    rows, goals = _merged(rows + found.rows), goals + found.goals
     return SuiteResult(rows, goals, lambda figure: _plot(figure, samples))
 
 
@@ -180,16 +178,6 @@ def _row(measurement: str, ours: list[float], other: list[float]) -> Row:
     ratio = [a / b for a, b in zip(ours, other, strict=True)]
     return {"measurement": measurement, "ours": str(Spread.of(ours)),
             "other": str(Spread.of(other)), "ours / other": str(Spread.of(ratio))}
-
-
-def _loading(context: Context) -> SuiteResult | None:
-    """The figures of the model loader, where its part of the suite is present."""
-    name = "benchmarks.suites.phase1_loading"
-    if importlib.util.find_spec(name) is None:
-        return None
-    module = importlib.import_module(name)
-    result: SuiteResult = module.measure(context)
-    return result
 
 
 def _merged(rows: list[Row]) -> list[Row]:

@@ -1,7 +1,4 @@
-"""The loader's part of the suite ``phase1``: what ``predict`` costs, and batches by themselves.
-
-``phase1`` calls ``measure``; on its own this module is a suite too.
-"""
+"""The loader's part of the suite ``phase1``: what ``predict`` costs, and batches by themselves."""
 
 from collections.abc import Callable
 from pathlib import Path
