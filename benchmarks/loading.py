@@ -31,11 +31,6 @@ class Pair(NamedTuple):
     bare: Callable[[], object]
 
 
-def run(context: Context) -> SuiteResult:
-    """The same as ``measure``."""
-    return measure(context)
-
-
 def measure(context: Context) -> SuiteResult:
     """The overhead of ``predict`` on small networks, then batches of several networks."""
     rows: list[Row] = []

@@ -1,5 +1,6 @@
 """Whether the profiler tells the truth: beside MLPerf's LoadGen, through stalls, at what cost."""
 
+import importlib.util
 import tempfile
 import time
 from collections.abc import Callable
