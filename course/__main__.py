@@ -16,6 +16,8 @@ COMMANDS = {
     "diff": "the smallest input that fails: expected and got side by side",
     "reset": "put the untouched template of an exercise back",
     "solution": "the reference's answer, once yours is done",
+    "grade": "grade a submission that is not trusted",
+    "class": "grade a whole class, and see what to teach again",
     "doctor": "whether this machine and this checkout are ready",
     "generate": "write the templates from the solutions",
     "update": "renew what you have not touched, after a pull",
@@ -35,7 +37,8 @@ class LazyGroup(click.Group):
         """The command of that name."""
         if name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"course.commands.{name}").command
+        command: click.Command = importlib.import_module(
+            f"course.commands.{'class_' if name == 'class' else name}").command
         return command
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:

@@ -94,8 +94,14 @@ class Runner:
             os.close(ours)
             talk.join()
 
+    def note_bounds(self, held: list[str]) -> None:
+        """Hear which bounds hold; a plain run has none to speak of."""
+
     def _outcomes(self, job: Job, channel: "_Channel", talk: "_Listener") -> Iterator[Outcome]:
         ready = channel.receive(START_LIMIT)
+        if ready.kind == "bounds":  # a sandbox says what holds, before foreign code runs
+            self.note_bounds(ready.value)
+            ready = channel.receive(START_LIMIT)
         if ready.kind != "ready":
             yield ready
             return

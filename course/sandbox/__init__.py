@@ -1,0 +1,1 @@
+"""Where answers run that are not trusted."""
