@@ -9,6 +9,7 @@ only say it again. Nothing that is given up here can be taken back by this proce
 import json
 import os
 import resource
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,16 @@ def limit_resources(bounds: dict[str, Any]) -> list[str]:
     """rlimits: they hold everywhere, root included."""
     memory, cpu = int(bounds["memory"]), int(bounds["cpu"])
     for kind, limit in (
-        (resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, cpu), (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, 256), (resource.RLIMIT_MEMLOCK, 0),
     ):
         resource.setrlimit(kind, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 2))  # a word of warning, then the end
+
+    def tell(number: int, frame: object) -> None:
+        raise TimeoutError(f"more than {cpu} s of processor time")
+
+    signal.signal(signal.SIGXCPU, tell)
     return [f"memory: {memory >> 20} MiB (RLIMIT_AS)", f"processor: {cpu} s (RLIMIT_CPU)",
             "disk: not a byte is written (RLIMIT_FSIZE)"]
 

@@ -4,8 +4,9 @@
     pytest tests/exercises -k letterbox --pdb
     pytest tests/exercises --strict           todo is a failure, too
     pytest tests/exercises --seed 7           the inputs of a former run again
+    pytest tests/exercises --submission DIR   grade it as ``course grade`` does, isolated
 
-The answer runs in this process here, so that a debugger reaches it.
+Without a submission, the answer runs in this process, so that a debugger reaches it.
 """
 
 import ast
@@ -30,6 +31,7 @@ from course.manifest import Exercise, load_manifest, module_name  # noqa: E402
 from course.plain_data import decode, encode  # noqa: E402
 from course.scenario import Guarded, Scenario, draw, load_scenarios  # noqa: E402
 from course.template_source import find_symbol, is_untouched  # noqa: E402
+from course.verdict import ExerciseResult  # noqa: E402
 from zoo.errors import InferenceError  # noqa: E402
 
 
@@ -41,6 +43,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("course")
     with contextlib.suppress(ValueError):  # pytest 9 has the word already
         group.addoption("--strict", action="store_true", help="untouched exercises are failures")
+    group.addoption("--submission", type=Path, default=None,
+                    help="grade this folder or zip archive, isolated")
     group.addoption("--seed", type=int, default=None, help="the inputs of a former run again")
 
 
@@ -64,7 +68,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Checks in the order of the course, behind everything else."""
-    items.sort(key=lambda item: item.order if isinstance(item, CheckItem) else (-1, -1))
+    items.sort(key=lambda item: getattr(item, "order", (-1, -1)))
 
 
 class ScenarioFile(pytest.File):
@@ -72,6 +76,10 @@ class ScenarioFile(pytest.File):
 
     def collect(self) -> Iterator[pytest.Item]:
         manifest = self.config.course_manifest  # type: ignore[attr-defined]
+        submission = self.config.getoption("--submission", default=None)
+        if submission is not None:
+            yield from self.graded(submission)
+            return
         places = {exercise.id: (n, exercise) for n, exercise in enumerate(manifest.exercises)}
         for number, check in enumerate(load_scenarios(self.path)):
             place, exercise = places[check.exercise]
@@ -80,6 +88,53 @@ class ScenarioFile(pytest.File):
                 self, name=f"{exercise.id}_{title}::{check.name}", check=check, exercise=exercise,
                 order=(place, number),
             )
+
+
+    def graded(self, submission: Path) -> Iterator[pytest.Item]:
+        """An item for each exercise, as the grader sees it."""
+        manifest = self.config.course_manifest  # type: ignore[attr-defined]
+        for number, exercise in enumerate(manifest.exercises):
+            if ROOT / exercise.scenarios == self.path:
+                yield GradedItem.from_parent(self, name=f"{exercise.id} {exercise.title}",
+                                             exercise=exercise, order=(number, 0))
+
+
+class GradedItem(pytest.Item):
+    """One exercise of a submission that is not trusted."""
+
+    def __init__(self, *, exercise: Exercise, order: tuple[int, int], **rest: Any) -> None:
+        super().__init__(**rest)
+        self.exercise, self.order = exercise, order
+
+    def runtest(self) -> None:
+        result = report_of(self.config)[self.exercise.id]
+        self.user_properties += [("verdict", str(result.verdict)), ("reason", result.reason),
+                                 ("points", result.points), ("max_points", result.max_points)]
+        if result.verdict == "todo":
+            if self.config.getoption("strict"):
+                raise WrongAnswer(result.message or "still to do")
+            pytest.skip(result.message or "still to do")
+        if result.verdict != "done":
+            raise WrongAnswer(f"{result.verdict}: {result.message}")
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        if isinstance(excinfo.value, WrongAnswer):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return self.path, 0, self.name
+
+
+def report_of(config: pytest.Config) -> dict[str, ExerciseResult]:
+    """The submission's verdicts by exercise: graded once, at the first item."""
+    if not hasattr(config, "course_report"):
+        from course.grading import grade
+
+        report = grade(config.getoption("--submission"), config.course_manifest,  # type: ignore[attr-defined]
+                       find_reference(ROOT, None), config.course_seed)  # type: ignore[attr-defined]
+        config.course_report = {r.id: r for r in report.exercises}  # type: ignore[attr-defined]
+    return config.course_report  # type: ignore[attr-defined,no-any-return]
 
 
 class CheckItem(pytest.Item):
