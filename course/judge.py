@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +23,7 @@ import numpy as np
 from course.difference import Difference, find_difference
 from course.manifest import Exercise, Manifest, module_name
 from course.mistakes import load_mistakes, mistaken_module
+from course.performance import MOST_ROUNDS, Timed, judge_speed
 from course.plain_data import decode, encode
 from course.runner import Job, Outcome, Runner
 from course.scenario import Guarded, Scenario, draw, load_scenarios
@@ -30,6 +32,10 @@ from course.verdict import ExerciseResult, Verdict
 from zoo.errors import InferenceError
 
 START_SLACK = 2.0  # seconds beyond a check's limit, for a busy machine
+
+
+class NotAResultError(Exception):
+    """A timed answer that was not right."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,7 @@ class Judge:
             fault = self._static_fault(exercise)
             if fault is None:
                 fault = self._needs_done(exercise, thorough=False) or self._run(exercise)
+                fault = fault or self._too_slow(exercise)
                 if fault is not None and fault.reason not in ("prerequisite", "harness"):
                     fault = self._needs_done(exercise, thorough=True) or fault
         except Exception as error:  # the harness's own fault, whatever it is
@@ -163,20 +170,62 @@ class Judge:
         """The solution's module, imported from the reference."""
         return import_reference(self.reference, exercise.solution)
 
+    def _job(self, exercise: Exercise, plan: list[tuple[Scenario, int]], scratch: Path) -> Job:
+        return Job(
+            exercise.id, module_name(exercise.template), self.answers / exercise.template,
+            self.manifest.root / exercise.scenarios,
+            tuple((check.name, seed) for check, seed in plan), self.paths, scratch,
+            {check.name: check.limit_s + START_SLACK for check, _ in plan},
+        )
+
     def _run(self, exercise: Exercise) -> Fault | None:
         plan = self.plan(exercise)
         with tempfile.TemporaryDirectory(prefix="course-") as scratch:
-            job = Job(
-                exercise.id, module_name(exercise.template), self.answers / exercise.template,
-                self.manifest.root / exercise.scenarios,
-                tuple((check.name, seed) for check, seed in plan), self.paths, Path(scratch),
-                {check.name: check.limit_s + START_SLACK for check, _ in plan},
-            )
-            outcomes = self.runner.run(job)
+            outcomes = self.runner.run(self._job(exercise, plan, Path(scratch)))
             try:
                 return self._first_fault(exercise, plan, outcomes)
             finally:
                 outcomes.close()  # type: ignore[attr-defined]
+
+    def _too_slow(self, exercise: Exercise) -> Fault | None:
+        """A fault where a check asks for speed and the answer, though right, has too little."""
+        module = self.reference_module(exercise)
+        for check in self.scenarios(exercise):
+            if check.at_most is None:
+                continue
+            seeds = [self.seed + 7919 * number for number in range(1, MOST_ROUNDS + 2)]
+            with tempfile.TemporaryDirectory(prefix="course-") as scratch:
+                job = replace(self._job(exercise, [(check, s) for s in seeds], Path(scratch)),
+                              paced=True)
+                outcomes = self.runner.run(job)
+                try:
+                    next(outcomes)  # warm
+                    found = judge_speed(partial(self._timed, check, module, seeds, outcomes),
+                                        check.at_most)
+                except NotAResultError as error:
+                    return Fault("difference", str(error), check.name)
+                finally:
+                    outcomes.close()  # type: ignore[attr-defined]
+            if found.verdict == "slow":
+                return Fault("slow", f"right, but it takes {found.text}; at most "
+                             f"{check.at_most:g} times are wanted\nChecked: {check.about}",
+                             check.name)
+        return None
+
+    def _timed(self, check: Scenario, module: ModuleType, seeds: list[int],
+               outcomes: Iterator[Outcome], number: int) -> Timed:
+        """One round: the reference, then the answer, on the same fresh input."""
+        seed = seeds[number + 1]
+        start = time.perf_counter()
+        expected = run_reference(check, module, seed)
+        spent = time.perf_counter() - start
+        outcome = next(outcomes, Outcome("died"))
+        difference = outcome.kind != "result" or find_difference(
+            expected, outcome.value, check.tolerance, check.tolerances)
+        if difference:
+            raise NotAResultError(f"while it was timed, it gave another result ({outcome.kind}): "
+                                  "an answer must be right every time")
+        return Timed(outcome.seconds, spent)
 
     def _first_fault(
         self, exercise: Exercise, plan: list[tuple[Scenario, int]], outcomes: Iterator[Outcome]
@@ -315,7 +364,7 @@ def _result(exercise: Exercise, fault: Fault | None) -> ExerciseResult:
         return ExerciseResult(exercise.id, exercise.title, Verdict.DONE, exercise.points,
                               exercise.points)
     verdict = {"untouched": Verdict.TODO, "prerequisite": Verdict.TODO,
-               "harness": Verdict.ERROR}.get(fault.reason, Verdict.WRONG)
+               "slow": Verdict.SLOW, "harness": Verdict.ERROR}.get(fault.reason, Verdict.WRONG)
     return ExerciseResult(
         exercise.id, exercise.title, verdict, 0, exercise.points, fault.reason, fault.message,
         mistake=fault.mistake, scenario=fault.scenario, seed=fault.seed,

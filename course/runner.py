@@ -5,6 +5,7 @@ its whole process group is killed. ``launch`` starts it: plainly on a learner's 
 sandbox where the answer is not trusted.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -39,6 +40,7 @@ class Job:
     paths: tuple[Path, ...]  # for imports, in order
     scratch: Path  # working folder
     limits: Mapping[str, float] = field(default_factory=dict)  # seconds per seed of a check
+    paced: bool = False  # a check begins when its outcome is asked for: for timing
 
 
 @dataclass(frozen=True)
@@ -75,29 +77,35 @@ class Runner:
         Closing the iterator ends the child.
         """
         ours, theirs = os.pipe()
+        go, start = os.pipe() if job.paced else (None, None)
         text = json.dumps({
             "exercise": job.exercise, "module": job.module, "template": str(job.template),
             "scenarios": str(job.scenarios), "checks": [list(check) for check in job.checks],
-            "paths": [str(path) for path in job.paths], "channel": theirs,
+            "paths": [str(path) for path in job.paths], "channel": theirs, "go": go,
         })
         argv = [self._python, "-B", "-s", "-m", "course.runner_side", text]
         try:
-            child = self._launch(argv, job.scratch, self._environment(job), [theirs])
+            child = self._launch(argv, job.scratch, self._environment(job),
+                                 [theirs] if go is None else [theirs, go])
         finally:
             os.close(theirs)
+            if go is not None:
+                os.close(go)
         talk = _Listener(child)
         channel = _Channel(ours, child, talk)
         try:
-            yield from self._outcomes(job, channel, talk)
+            yield from self._outcomes(job, channel, start)
         finally:
             kill_group(child)
             os.close(ours)
+            if start is not None:
+                os.close(start)
             talk.join()
 
     def note_bounds(self, held: list[str]) -> None:
         """Hear which bounds hold; a plain run has none to speak of."""
 
-    def _outcomes(self, job: Job, channel: "_Channel", talk: "_Listener") -> Iterator[Outcome]:
+    def _outcomes(self, job: Job, channel: "_Channel", start: int | None) -> Iterator[Outcome]:
         ready = channel.receive(START_LIMIT)
         if ready.kind == "bounds":  # a sandbox says what holds, before foreign code runs
             self.note_bounds(ready.value)
@@ -106,6 +114,9 @@ class Runner:
             yield ready
             return
         for name, _ in job.checks:
+            if start is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    os.write(start, b"g")
             outcome = channel.receive(job.limits.get(name, 10.0))
             yield outcome
             if outcome.kind in ("hang", "died", "output", "garbage"):

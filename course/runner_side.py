@@ -44,6 +44,8 @@ def main(text: str) -> None:
     checks = {check.name: check for check in load_scenarios(Path(job["scenarios"]))
               if check.exercise == job["exercise"]}
     for name, seed in job["checks"]:
+        if job["go"] is not None and not os.read(job["go"], 1):  # one check for each byte
+            break
         send(_run(checks[name], seed, module, job["template"]))
     _leave(0)
 
