@@ -60,7 +60,7 @@ def course(context: click.Context) -> None:
         from course.state import find_state
 
         manifest, state = load_manifest(ROOT), find_state(ROOT)
-        console = Console()
+        console = Console(highlight=False)
         show_board(manifest, standings(manifest, state), console)
         if state.note:
             console.print(f"[dim]{state.note}[/]")

@@ -1,5 +1,6 @@
 """The command ``course``, as a learner uses it."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -271,10 +272,41 @@ def test_watch_checks_after_a_save(learner: Learner) -> None:
         process.wait()
 
 
+def test_watch_has_keys(learner: Learner) -> None:
+    pytest.importorskip("watchfiles")
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-u", "-m", "course", "watch", "1.5"],
+                               cwd=learner.root, env=learner.environment(TERM="xterm"),
+                               stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    text: list[str] = []
+
+    def listen() -> None:
+        with contextlib.suppress(OSError):  # the other side is gone
+            while data := os.read(ours, 4096):
+                text.append(data.decode("utf-8", "replace"))
+
+    threading.Thread(target=listen, daemon=True).start()
+    try:
+        learner.solve("1.5")
+        for key, words in ((b"", "q quit"), (b"h", "hint 1 of"), (b"l", "Phase 1"), (b"c", "done"),
+                           (b"r", "as in the beginning"), (b"c", "todo")):
+            os.write(ours, key)
+            wait_for(text, words)
+            text.clear()
+        os.write(ours, b"q")
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
 def wait_for(lines: list[str], words: str) -> None:
     end = time.monotonic() + 30
     while time.monotonic() < end:
-        if any(words in line for line in lines):
+        if words in "".join(lines):
             return
         time.sleep(0.05)
     raise AssertionError(f"{words!r} never came: {lines}")

@@ -32,7 +32,8 @@ def test_every_exercise_has_its_section_and_every_section_its_exercise() -> None
     assert len(numbered) == len(MANIFEST.of_phase(1))
     for section in re.split(r"^## ", TEXT, flags=re.M)[1:]:
         if re.match(r"1\.\d", section):
-            assert "**The idea.**" in section and "**Usual mistakes.**" in section
+            for part in ("The idea", "An example", "Usual mistakes", "References"):
+                assert f"**{part}.**" in section, (section[:30], part)
 
 
 def test_figures_are_there() -> None:
