@@ -14,6 +14,7 @@ from course.sandbox.launch import Bounds, Sandbox
 from course.submission import Submission
 from course.template_source import generate
 
+TORCH_MEMORY = 6 << 30  # bytes of address space
 CHILD = ("__init__.py", "plain_data.py", "difference.py", "scenario.py", "runner_side.py")
 
 
@@ -22,6 +23,8 @@ class IsolatedRunner(Runner):
 
     ``held`` says which bounds held, as the last child found them.
     """
+
+    expects_bounds = True
 
     def __init__(self, manifest: Manifest, submission: Submission, bounds: Bounds | None = None
                  ) -> None:
@@ -39,7 +42,10 @@ class IsolatedRunner(Runner):
             zoo = self.manifest.root.resolve() / "zoo"
             inner = replace(job, template=tree / exercise.template, paths=(tree,), scratch=tree,
                             scenarios=tree / exercise.scenarios)
-            self._launch = Sandbox(tree, (zoo,), self.bounds).launch
+            bounds = self.bounds
+            if "torch" in exercise.extras:  # which alone needs more than the usual
+                bounds = replace(bounds, memory=max(bounds.memory, TORCH_MEMORY))
+            self._launch = Sandbox(tree, (zoo,), bounds, self.manifest.root.resolve()).launch
             outcomes = super().run(inner)
             try:
                 yield from outcomes

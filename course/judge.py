@@ -25,7 +25,7 @@ from course.manifest import Exercise, Manifest, module_name
 from course.mistakes import load_mistakes, mistaken_module
 from course.performance import MOST_ROUNDS, Timed, judge_speed
 from course.plain_data import decode, encode
-from course.runner import Job, Outcome, Runner
+from course.runner import Job, Outcome, Runner, clean
 from course.scenario import Guarded, Scenario, draw, load_scenarios
 from course.template_source import find_symbol, functions_of, is_untouched
 from course.verdict import ExerciseResult, Verdict
@@ -366,7 +366,8 @@ def _result(exercise: Exercise, fault: Fault | None) -> ExerciseResult:
     verdict = {"untouched": Verdict.TODO, "prerequisite": Verdict.TODO,
                "slow": Verdict.SLOW, "harness": Verdict.ERROR}.get(fault.reason, Verdict.WRONG)
     return ExerciseResult(
-        exercise.id, exercise.title, verdict, 0, exercise.points, fault.reason, fault.message,
+        exercise.id, exercise.title, verdict, 0, exercise.points, fault.reason,
+        clean(fault.message),
         mistake=fault.mistake, scenario=fault.scenario, seed=fault.seed,
         difference=fault.difference,
     )

@@ -26,6 +26,8 @@ Launch = Callable[[Sequence[str], Path, Mapping[str, str], Sequence[int]], Child
 START_LIMIT = 30.0  # seconds for the import of the answer
 MOST_PRINTED = 1 << 20  # bytes
 KEPT = 4096  # bytes of it for the message
+MOST_TEXT, MOST_LINES = 2000, 8  # of what a fault says
+KINDS = frozenset(["ready", "bounds", "result", "exception", "import", "mutation", "not plain"])
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ def plain_launch(
 class Runner:
     """Runs jobs, each in a child of its own."""
 
+    expects_bounds = False
+
     def __init__(self, launch: Launch = plain_launch, python: str = sys.executable) -> None:
         self._launch, self._python = launch, python
 
@@ -80,7 +84,8 @@ class Runner:
         go, start = os.pipe() if job.paced else (None, None)
         text = json.dumps({
             "exercise": job.exercise, "module": job.module, "template": str(job.template),
-            "scenarios": str(job.scenarios), "checks": [list(check) for check in job.checks],
+            "scenarios": str(job.scenarios),
+            "checks": [[name, 0 if job.paced else seed] for name, seed in job.checks],
             "paths": [str(path) for path in job.paths], "channel": theirs, "go": go,
         })
         argv = [self._python, "-B", "-s", "-m", "course.runner_side", text]
@@ -107,16 +112,18 @@ class Runner:
 
     def _outcomes(self, job: Job, channel: "_Channel", start: int | None) -> Iterator[Outcome]:
         ready = channel.receive(START_LIMIT)
-        if ready.kind == "bounds":  # a sandbox says what holds, before foreign code runs
+        if self.expects_bounds:  # a sandbox says what holds, before foreign code runs
+            if ready.kind != "bounds":
+                raise RuntimeError(f"the sandbox did not start ({ready.kind}): {channel.talk.text}")
             self.note_bounds(ready.value)
             ready = channel.receive(START_LIMIT)
         if ready.kind != "ready":
             yield ready
             return
-        for name, _ in job.checks:
-            if start is not None:
+        for name, seed in job.checks:
+            if start is not None:  # no seed is known before its turn
                 with contextlib.suppress(BrokenPipeError):
-                    os.write(start, b"g")
+                    os.write(start, seed.to_bytes(8, "little"))
             outcome = channel.receive(job.limits.get(name, 10.0))
             yield outcome
             if outcome.kind in ("hang", "died", "output", "garbage"):
@@ -130,6 +137,38 @@ class Runner:
         paths = os.pathsep.join(str(path) for path in job.paths)
         return env | threads | {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1",
                                 "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
+
+
+def checked_frame(frame: Any) -> tuple[str, Any, dict[str, Any]]:
+    """Kind, value and fault of a frame that anybody may have written.
+
+    Raises NotPlainError unless each part is of the type that the judge will take it for.
+    """
+    if type(frame) is not dict or frame.get("kind") not in KINDS:
+        raise NotPlainError("a frame of no known kind")
+    fault: dict[str, Any] = {}
+    for name in ("message", "error", "call", "returned", "returned_type"):
+        if name in frame:
+            if type(frame[name]) is not str:
+                raise NotPlainError(f"a frame whose {name} is no text")
+            fault[name] = clean(frame[name])[:MOST_TEXT]
+    if "lines" in frame:
+        lines = frame["lines"]
+        if type(lines) is not list or not all(type(line) is str for line in lines):
+            raise NotPlainError("a frame whose lines are no texts")
+        fault["lines"] = [clean(line)[:MOST_TEXT] for line in lines[:MOST_LINES]]
+    if "own" in frame:
+        fault["own"] = frame["own"] is True
+    value = frame.get("value")
+    if frame["kind"] == "bounds" and not (
+            type(value) is list and all(type(line) is str for line in value)):
+        raise NotPlainError("a frame whose bounds are no texts")
+    return frame["kind"], value, fault
+
+
+def clean(text: str) -> str:
+    """Text that can be written as UTF-8: half a surrogate pair cannot."""
+    return text.encode("utf-8", "replace").decode()
 
 
 class _Listener(threading.Thread):
@@ -185,11 +224,10 @@ class _Channel:
         assert isinstance(body, bytes)
         try:
             frame = decode(body)
-            kind = str(frame.pop("kind"))
-            value = frame.pop("value", None)
+            kind, value, fault = checked_frame(frame)
         except (NotPlainError, AttributeError, KeyError, TypeError) as error:
-            return Outcome("garbage", fault={"message": str(error)}, seconds=spent)
-        return Outcome(kind, value, frame, spent, self.talk.text)
+            return Outcome("garbage", fault={"message": clean(str(error))}, seconds=spent)
+        return Outcome(kind, value, fault, spent, self.talk.text)
 
     def _exactly(self, count: int, deadline: float) -> bytes | str:
         data = bytearray()
