@@ -65,12 +65,14 @@ def judge_speed(
     most_rounds: int = MOST_ROUNDS,
 ) -> SpeedVerdict:
     """Measure round after round until the verdict is clear; ``measure`` gets the round's number."""
+    looks = math.ceil(most_rounds / rounds)
+    confidence = 1 - (1 - CONFIDENCE) / looks  # all looks together err with what one may
     ratios: list[float] = []
     while True:
         for _ in range(rounds):
             timed = measure(len(ratios))
             ratios.append(timed.answer / max(timed.reference, 1e-9))
-        low, high = median_interval(ratios)
+        low, high = median_interval(ratios, confidence)
         middle = statistics.median(ratios)
         if high <= at_most:
             return SpeedVerdict("fast", middle, low, high, len(ratios))

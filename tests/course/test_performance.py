@@ -50,7 +50,7 @@ def test_clear_cases_are_clear_under_noise() -> None:
     assert verdicts(1.0, 0.2).get("fast", 0) > 0.98
     assert verdicts(4.0, 0.2).get("slow", 0) > 0.98
     assert verdicts(1.0, 0.6).get("slow", 0) < 0.01  # a noisy machine does not condemn
-    assert verdicts(2.0, 0.1).get("slow", 0) < 0.15  # nor does the edge, but for chance
+    assert verdicts(2.0, 0.1).get("slow", 0) <= 0.05  # nor does the edge, but for chance
 
 
 def test_doubt_leads_to_more_rounds() -> None:
