@@ -17,6 +17,10 @@ from course.template_source import generate
 CHILD = ("__init__.py", "plain_data.py", "difference.py", "scenario.py", "runner_side.py")
 
 
+class SandboxError(Exception):
+    """The grader's own fault: no process for the answer came up."""
+
+
 class IsolatedRunner(Runner):
     """A runner whose children see their own answers, and nothing that could be copied from.
 
@@ -29,6 +33,7 @@ class IsolatedRunner(Runner):
         self.manifest, self.submission = manifest, submission
         self.bounds = bounds or Bounds()
         self.held: tuple[str, ...] = ()
+        self._bounded = False
 
     def run(self, job: Job) -> Iterator[Outcome]:
         """As :meth:`course.runner.Runner.run`, in a fresh tree that is gone afterwards."""
@@ -40,15 +45,21 @@ class IsolatedRunner(Runner):
             inner = replace(job, template=tree / exercise.template, paths=(tree,), scratch=tree,
                             scenarios=tree / exercise.scenarios)
             self._launch = Sandbox(tree, (zoo,), self.bounds).launch
+            self._bounded = False
             outcomes = super().run(inner)
             try:
-                yield from outcomes
+                for outcome in outcomes:
+                    if not self._bounded:  # it ended before any foreign code ran
+                        raise SandboxError(f"the sandbox did not start: {outcome.kind} "
+                                           f"{outcome.fault.get('message', '')} "
+                                           f"{outcome.printed[-300:]}")
+                    yield outcome
             finally:
                 outcomes.close()  # type: ignore[attr-defined]
 
     def note_bounds(self, held: list[str]) -> None:
         """What the child says of its bounds before foreign code runs."""
-        self.held = tuple(held)
+        self.held, self._bounded = tuple(held), True
 
 
 def build_tree(manifest: Manifest, submission: Submission, exercise: Exercise, tree: Path) -> None:

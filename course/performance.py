@@ -4,7 +4,9 @@ The answer and the reference run in turns on fresh inputs, so that a noisy minut
 judge's clock times both, and every output is checked, so that nobody wins by computing nothing.
 The median of the ratios has a distribution-free confidence interval (order statistics). Where it
 lies on one side of the bound, that is the verdict; where it lies astride, there are more rounds,
-and in the end the benefit of the doubt.
+and in the end the benefit of the doubt. Who looks several times errs more often: the looks share
+the error that is allowed (Bonferroni), so an answer at the bound is called slow by chance in at
+most 1 of 40 gradings.
 """
 
 import math
@@ -66,11 +68,12 @@ def judge_speed(
 ) -> SpeedVerdict:
     """Measure round after round until the verdict is clear; ``measure`` gets the round's number."""
     ratios: list[float] = []
+    confidence = 1 - (1 - CONFIDENCE) / math.ceil(most_rounds / rounds)  # of each look
     while True:
         for _ in range(rounds):
             timed = measure(len(ratios))
             ratios.append(timed.answer / max(timed.reference, 1e-9))
-        low, high = median_interval(ratios)
+        low, high = median_interval(ratios, confidence)
         middle = statistics.median(ratios)
         if high <= at_most:
             return SpeedVerdict("fast", middle, low, high, len(ratios))

@@ -26,6 +26,8 @@ Launch = Callable[[Sequence[str], Path, Mapping[str, str], Sequence[int]], Child
 START_LIMIT = 30.0  # seconds for the import of the answer
 MOST_PRINTED = 1 << 20  # bytes
 KEPT = 4096  # bytes of it for the message
+KINDS = frozenset(["bounds", "ready", "import", "result", "exception", "mutation", "not plain"])
+TEXTS = ("error", "message", "call", "returned", "returned_type")  # of a frame about a fault
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Job:
     paths: tuple[Path, ...]  # for imports, in order
     scratch: Path  # working folder
     limits: Mapping[str, float] = field(default_factory=dict)  # seconds per seed of a check
-    paced: bool = False  # a check begins when its outcome is asked for: for timing
+    paced: bool = False  # for timing: a check hears its seed when its outcome is asked for, and
+    # between two of them the child stands still
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ class Runner:
         go, start = os.pipe() if job.paced else (None, None)
         text = json.dumps({
             "exercise": job.exercise, "module": job.module, "template": str(job.template),
-            "scenarios": str(job.scenarios), "checks": [list(check) for check in job.checks],
+            "scenarios": str(job.scenarios),
+            "checks": [[name, None if job.paced else seed] for name, seed in job.checks],
             "paths": [str(path) for path in job.paths], "channel": theirs, "go": go,
         })
         argv = [self._python, "-B", "-s", "-m", "course.runner_side", text]
@@ -113,11 +117,14 @@ class Runner:
         if ready.kind != "ready":
             yield ready
             return
-        for name, _ in job.checks:
+        for name, seed in job.checks:
             if start is not None:
+                signal_group(channel.child, signal.SIGCONT)
                 with contextlib.suppress(BrokenPipeError):
-                    os.write(start, b"g")
+                    os.write(start, seed.to_bytes(8, "little"))
             outcome = channel.receive(job.limits.get(name, 10.0))
+            if start is not None:
+                signal_group(channel.child, signal.SIGSTOP)
             yield outcome
             if outcome.kind in ("hang", "died", "output", "garbage"):
                 return
@@ -184,12 +191,10 @@ class _Channel:
             return Outcome(problem, fault=self._end(problem), seconds=spent, printed=self.talk.text)
         assert isinstance(body, bytes)
         try:
-            frame = decode(body)
-            kind = str(frame.pop("kind"))
-            value = frame.pop("value", None)
-        except (NotPlainError, AttributeError, KeyError, TypeError) as error:
+            kind, value, fault = read_frame(decode(body))
+        except NotPlainError as error:
             return Outcome("garbage", fault={"message": str(error)}, seconds=spent)
-        return Outcome(kind, value, frame, spent, self.talk.text)
+        return Outcome(kind, value, fault, spent, self.talk.text)
 
     def _exactly(self, count: int, deadline: float) -> bytes | str:
         data = bytearray()
@@ -216,6 +221,26 @@ class _Channel:
         return {"message": f"it ended the process with status {code}"}
 
 
+def read_frame(frame: Any) -> tuple[str, Any, dict[str, Any]]:
+    """Kind, value and fault of a frame that the answer may have forged.
+
+    Raises NotPlainError for whatever :mod:`course.runner_side` would not have sent.
+    """
+    kind = frame.get("kind") if type(frame) is dict else None
+    if type(kind) is not str or kind not in KINDS:
+        raise NotPlainError("a frame of no known kind")
+    fault = {name: frame[name] for name in TEXTS if name in frame}
+    lines, own = frame.get("lines", []), frame.get("own", False)
+    if not all(type(text) is str for text in fault.values()):
+        raise NotPlainError("a frame whose words are no text")
+    if type(lines) is not list or not all(type(line) is str for line in lines):
+        raise NotPlainError("a frame whose traceback is no list of lines")
+    incomplete = kind in ("exception", "import") and not {"error", "message"} <= fault.keys()
+    if type(own) is not bool or ("call" in fault) != ("returned" in fault) or incomplete:
+        raise NotPlainError("a frame that contradicts itself")
+    return kind, frame.get("value"), fault | {"lines": lines, "own": own}
+
+
 def _read(fd: int, count: int) -> bytes:
     try:
         return os.read(fd, count)
@@ -223,11 +248,18 @@ def _read(fd: int, count: int) -> bytes:
         return b""
 
 
+def signal_group(child: Child, number: signal.Signals) -> bool:
+    """Signal a child and everything in its group; False where there is no such group."""
+    try:
+        os.killpg(child.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
 def kill_group(child: Child) -> None:
     """End a child and everything that it started in its group."""
-    try:
-        os.killpg(child.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
+    if not signal_group(child, signal.SIGKILL):
         child.kill()
     try:
         child.wait(10)
