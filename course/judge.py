@@ -25,7 +25,7 @@ from course.manifest import Exercise, Manifest, module_name
 from course.mistakes import load_mistakes, mistaken_module
 from course.performance import MOST_ROUNDS, Timed, judge_speed
 from course.plain_data import decode, encode
-from course.runner import Job, Outcome, Runner
+from course.runner import Job, Outcome, Runner, clean
 from course.scenario import Guarded, Scenario, draw, load_scenarios
 from course.template_source import find_symbol, functions_of, is_untouched
 from course.verdict import ExerciseResult, Verdict
@@ -141,7 +141,7 @@ class Judge:
         for need in exercise.needs:
             other = self.manifest.find(need)
             if thorough:
-                undone = self.check(other).verdict not in (Verdict.DONE, Verdict.SLOW)
+                undone = self.check(other).verdict in (Verdict.WRONG, Verdict.TODO)
             else:
                 fault = self._static_fault(other)
                 undone = fault is not None
@@ -378,7 +378,7 @@ def _result(exercise: Exercise, fault: Fault | None) -> ExerciseResult:
     return ExerciseResult(
         exercise.id, exercise.title, verdict,
         exercise.points if verdict == Verdict.ERROR else 0, exercise.points, fault.reason,
-        fault.message.encode("utf-8", "replace").decode(),  # without lone surrogates
+        clean(fault.message),
         mistake=fault.mistake, scenario=fault.scenario, seed=fault.seed,
         difference=fault.difference,
     )

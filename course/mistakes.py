@@ -1,6 +1,7 @@
 """Named mistakes: typical wrong answers, each an edit of the solution with a sentence."""
 
 import ast
+import itertools
 import sys
 import tomllib
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from pathlib import Path
 from types import ModuleType
 
 from course.manifest import Exercise, Manifest, ManifestError, module_name
+
+COUNT = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -54,17 +57,14 @@ def mistaken_module(reference: Path, exercise: Exercise, mistake: Mistake) -> Mo
 
 
 def module_of(source: str, name: str, path: Path) -> ModuleType:
-    """A module of that text and name that is not put where imports find it, but while it runs."""
-    module = ModuleType(name)
+    """A module of that text, beside the one of that name: imports never find it."""
+    own = f"{name}_beside_{next(COUNT)}"
+    module = ModuleType(own)
     module.__file__ = str(path)
     module.__package__ = name.rpartition(".")[0]
-    before = sys.modules.get(name)
-    sys.modules[name] = module  # dataclasses look their module up
+    sys.modules[own] = module  # dataclasses look their module up
     try:
         exec(compile(ast.parse(source), str(path), "exec"), vars(module))
     finally:
-        if before is None:
-            del sys.modules[name]
-        else:
-            sys.modules[name] = before
+        del sys.modules[own]
     return module

@@ -23,7 +23,8 @@ DTYPES = frozenset(
     + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
 )
 MAX_DEPTH = 64
-MAX_NODES = 1 << 20
+MAX_NODES = 1 << 18
+MAX_TREE = 8 << 20  # bytes of the tree: as text, before it becomes a hundred times as much
 MAX_BYTES = 256 << 20
 MAX_DIGITS = 400  # of an integer
 
@@ -45,8 +46,8 @@ def encode(value: Any) -> bytes:
     writer = _Writer()
     tree = writer.tree(value, "", 0)
     text = json.dumps(tree, separators=(",", ":"), allow_nan=True).encode()
-    if len(text) + writer.size > MAX_BYTES:
-        raise NotPlainError(f"the result has more than {MAX_BYTES >> 20} MB")
+    if len(text) > MAX_TREE or len(text) + writer.size > MAX_BYTES:
+        raise NotPlainError(f"the result is larger than {MAX_BYTES >> 20} MB or of too many parts")
     return b"".join([len(text).to_bytes(4, "little"), text, *writer.blobs])
 
 
@@ -125,7 +126,7 @@ def decode(data: bytes) -> Any:
     Named tuples and dataclasses become :class:`Record`.
     """
     length = int.from_bytes(data[:4], "little")
-    if len(data) < 4 or length > len(data) - 4 or len(data) > MAX_BYTES + 4:
+    if len(data) < 4 or length > min(len(data) - 4, MAX_TREE) or len(data) > MAX_BYTES + 4:
         raise NotPlainError("a result of impossible length")
     try:
         tree = json.loads(data[4 : 4 + length].decode("utf-8"))

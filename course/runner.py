@@ -26,8 +26,8 @@ Launch = Callable[[Sequence[str], Path, Mapping[str, str], Sequence[int]], Child
 START_LIMIT = 30.0  # seconds for the import of the answer
 MOST_PRINTED = 1 << 20  # bytes
 KEPT = 4096  # bytes of it for the message
-KINDS = frozenset(["bounds", "ready", "import", "result", "exception", "mutation", "not plain"])
-TEXTS = ("error", "message", "call", "returned", "returned_type")  # of a frame about a fault
+MOST_TEXT, MOST_LINES = 2000, 8  # of what a fault says
+KINDS = frozenset(["ready", "bounds", "result", "exception", "import", "mutation", "not plain"])
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Job:
     paths: tuple[Path, ...]  # for imports, in order
     scratch: Path  # working folder
     limits: Mapping[str, float] = field(default_factory=dict)  # seconds per seed of a check
-    paced: bool = False  # for timing: a check hears its seed when its outcome is asked for, and
-    # between two of them the child stands still
+    paced: bool = False  # for timing: a check begins when its outcome is asked for, and in between
+    # the child stands still
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,8 @@ def plain_launch(
 class Runner:
     """Runs jobs, each in a child of its own."""
 
+    expects_bounds = False
+
     def __init__(self, launch: Launch = plain_launch, python: str = sys.executable) -> None:
         self._launch, self._python = launch, python
 
@@ -84,7 +86,7 @@ class Runner:
         text = json.dumps({
             "exercise": job.exercise, "module": job.module, "template": str(job.template),
             "scenarios": str(job.scenarios),
-            "checks": [[name, None if job.paced else seed] for name, seed in job.checks],
+            "checks": [[name, 0 if job.paced else seed] for name, seed in job.checks],
             "paths": [str(path) for path in job.paths], "channel": theirs, "go": go,
         })
         argv = [self._python, "-B", "-s", "-m", "course.runner_side", text]
@@ -111,19 +113,21 @@ class Runner:
 
     def _outcomes(self, job: Job, channel: "_Channel", start: int | None) -> Iterator[Outcome]:
         ready = channel.receive(START_LIMIT)
-        if ready.kind == "bounds":  # a sandbox says what holds, before foreign code runs
+        if self.expects_bounds:  # a sandbox says what holds, before foreign code runs
+            if ready.kind != "bounds":
+                raise RuntimeError(f"the sandbox did not start ({ready.kind}): {channel.talk.text}")
             self.note_bounds(ready.value)
             ready = channel.receive(START_LIMIT)
         if ready.kind != "ready":
             yield ready
             return
         for name, seed in job.checks:
-            if start is not None:
+            if start is not None:  # no seed is known before its turn
                 signal_group(channel.child, signal.SIGCONT)
                 with contextlib.suppress(BrokenPipeError):
                     os.write(start, seed.to_bytes(8, "little"))
             outcome = channel.receive(job.limits.get(name, 10.0))
-            if start is not None:
+            if start is not None:  # no thread of the answer slows the reference down
                 signal_group(channel.child, signal.SIGSTOP)
             yield outcome
             if outcome.kind in ("hang", "died", "output", "garbage"):
@@ -137,6 +141,43 @@ class Runner:
         paths = os.pathsep.join(str(path) for path in job.paths)
         return env | threads | {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1",
                                 "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
+
+
+def checked_frame(frame: Any) -> tuple[str, Any, dict[str, Any]]:
+    """Kind, value and fault of a frame that anybody may have written.
+
+    Raises NotPlainError unless each part is of the type that the judge will take it for.
+    """
+    kind = frame.get("kind") if type(frame) is dict else None
+    if type(kind) is not str or kind not in KINDS:
+        raise NotPlainError("a frame of no known kind")
+    fault: dict[str, Any] = {}
+    for name in ("message", "error", "call", "returned", "returned_type"):
+        if name in frame:
+            if type(frame[name]) is not str:
+                raise NotPlainError(f"a frame whose {name} is no text")
+            fault[name] = clean(frame[name])[:MOST_TEXT]
+    if "lines" in frame:
+        lines = frame["lines"]
+        if type(lines) is not list or not all(type(line) is str for line in lines):
+            raise NotPlainError("a frame whose lines are no texts")
+        fault["lines"] = [clean(line)[:MOST_TEXT] for line in lines[:MOST_LINES]]
+    if "own" in frame:
+        fault["own"] = frame["own"] is True
+    if kind in ("exception", "import") and not {"error", "message"} <= fault.keys():
+        raise NotPlainError("a frame that does not say what was raised")
+    if ("call" in fault) != ("returned" in fault):
+        raise NotPlainError("a frame of a call without what it returned")
+    value = frame.get("value")
+    if kind == "bounds" and not (
+            type(value) is list and all(type(line) is str for line in value)):
+        raise NotPlainError("a frame whose bounds are no texts")
+    return kind, value, fault
+
+
+def clean(text: str) -> str:
+    """Text that can be written as UTF-8: half a surrogate pair cannot."""
+    return text.encode("utf-8", "replace").decode()
 
 
 class _Listener(threading.Thread):
@@ -191,9 +232,10 @@ class _Channel:
             return Outcome(problem, fault=self._end(problem), seconds=spent, printed=self.talk.text)
         assert isinstance(body, bytes)
         try:
-            kind, value, fault = read_frame(decode(body))
-        except NotPlainError as error:
-            return Outcome("garbage", fault={"message": str(error)}, seconds=spent)
+            frame = decode(body)
+            kind, value, fault = checked_frame(frame)
+        except (NotPlainError, AttributeError, KeyError, TypeError) as error:
+            return Outcome("garbage", fault={"message": clean(str(error))}, seconds=spent)
         return Outcome(kind, value, fault, spent, self.talk.text)
 
     def _exactly(self, count: int, deadline: float) -> bytes | str:
@@ -219,26 +261,6 @@ class _Channel:
         if code < 0:
             return {"message": f"it was ended by {signal.Signals(-code).name}", "signal": -code}
         return {"message": f"it ended the process with status {code}"}
-
-
-def read_frame(frame: Any) -> tuple[str, Any, dict[str, Any]]:
-    """Kind, value and fault of a frame that the answer may have forged.
-
-    Raises NotPlainError for whatever :mod:`course.runner_side` would not have sent.
-    """
-    kind = frame.get("kind") if type(frame) is dict else None
-    if type(kind) is not str or kind not in KINDS:
-        raise NotPlainError("a frame of no known kind")
-    fault = {name: frame[name] for name in TEXTS if name in frame}
-    lines, own = frame.get("lines", []), frame.get("own", False)
-    if not all(type(text) is str for text in fault.values()):
-        raise NotPlainError("a frame whose words are no text")
-    if type(lines) is not list or not all(type(line) is str for line in lines):
-        raise NotPlainError("a frame whose traceback is no list of lines")
-    incomplete = kind in ("exception", "import") and not {"error", "message"} <= fault.keys()
-    if type(own) is not bool or ("call" in fault) != ("returned" in fault) or incomplete:
-        raise NotPlainError("a frame that contradicts itself")
-    return kind, frame.get("value"), fault | {"lines": lines, "own": own}
 
 
 def _read(fd: int, count: int) -> bytes:

@@ -44,11 +44,11 @@ def main(text: str) -> None:
     checks = {check.name: check for check in load_scenarios(Path(job["scenarios"]))
               if check.exercise == job["exercise"]}
     for name, seed in job["checks"]:
-        if job["go"] is not None:  # timed: the seed comes when it is needed, not earlier
-            asked = os.read(job["go"], 8)
-            if len(asked) != 8:
+        if job["go"] is not None:  # its turn comes with its seed
+            turn = os.read(job["go"], 8)
+            if not turn:
                 break
-            seed = int.from_bytes(asked, "little")
+            seed = int.from_bytes(turn, "little")
         send(_run(checks[name], seed, module, job["template"]))
     _leave(0)
 

@@ -5,8 +5,10 @@ has them, or anywhere in the submission under their own names.
 """
 
 import os
+import re
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -17,6 +19,7 @@ from zoo.errors import InferenceError
 MOST_FILES = 5000  # looked at
 MOST_BYTES = 1 << 20  # of one template
 MOST_UNPACKED = 64 << 20  # bytes that all entries of an archive claim
+COOKIE = re.compile(rb"((?:[^\n]*\n)?[ \t\f]*#[^\n]*?coding[:=][ \t]*)([-\w.]+)")  # PEP 263
 SKIPPED = frozenset([".git", ".venv", "node_modules", "__pycache__", ".course"])
 
 
@@ -69,8 +72,13 @@ def _of_folder(root: Path) -> Iterator[Entry]:
                 continue
             if not stat.S_ISREG(path.lstat().st_mode):
                 raise InferenceError(f"submission {root}: {path.relative_to(root)} is a link")
-            with path.open("rb") as file:
-                yield PurePosixPath(path.relative_to(root).as_posix()), file.read(MOST_BYTES + 1)
+            try:
+                with path.open("rb") as file:
+                    data = file.read(MOST_BYTES + 1)
+            except OSError as error:
+                raise InferenceError(f"submission {root}: {path.relative_to(root)} cannot be read "
+                                     f"({error.strerror})") from error
+            yield PurePosixPath(path.relative_to(root).as_posix()), data
 
 
 def _of_archive(path: Path) -> Iterator[Entry]:
@@ -97,7 +105,8 @@ def _of_archive(path: Path) -> Iterator[Entry]:
             try:
                 with archive.open(entry) as file:
                     yield name, file.read(MOST_BYTES + 1)  # whatever size it claims
-            except (zipfile.BadZipFile, OSError, NotImplementedError, EOFError) as error:
+            except (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, EOFError,
+                    RuntimeError, ValueError) as error:
                 raise InferenceError(f"submission {path}: {entry.filename!r} cannot be unpacked "
                                      f"({error})") from error
 
@@ -127,10 +136,18 @@ def _text(data: bytes, name: str, notes: list[str]) -> str:
     error does."""
     if len(data) > MOST_BYTES:
         return f"# {name}: larger than {MOST_BYTES >> 20} MB\nthis file is too large"
-    for encoding in ("utf-8-sig", "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"):
+    cookie = COOKIE.match(data[:400])
+    named = cookie.group(2).decode("ascii") if cookie else "utf-8-sig"
+    wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    for encoding in ("utf-16" if wide else named, "utf-8-sig"):
         try:
-            return data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
-        except UnicodeDecodeError:
+            text = data.decode(encoding)
+            break
+        except (UnicodeDecodeError, LookupError):
             continue
-    notes.append(f"{name} is not UTF-8: read as Latin-1")
-    return data.decode("latin-1").replace("\r\n", "\n").replace("\r", "\n")
+    else:
+        notes.append(f"{name} is not UTF-8: read as Latin-1")
+        text = data.decode("latin-1")
+    if cookie:  # it is written as UTF-8 from here on
+        text = text.replace(cookie.group(2).decode("ascii"), "utf-8", 1)
+    return text.replace("\r\n", "\n").replace("\r", "\n")

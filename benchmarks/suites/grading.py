@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 import tomllib
+import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -80,7 +81,7 @@ def _survives(manifest: Manifest, mutant: Mutant) -> bool:
         for solution, template_module in manifest.modules.items():
             text = text.replace(f"from {solution} import", f"from {template_module} import")
         (root / exercise.template).write_text(text, "utf-8")
-        judge = Judge(manifest, root, seed=hash(mutant.key) % 10**6, paths=(root, ROOT))
+        judge = Judge(manifest, root, seed=zlib.crc32(mutant.key.encode()) % 10**6, paths=(root, ROOT))
         checks = [_hurried(check) for check in judge.scenarios(exercise)]
         judge._scenarios[manifest.root / exercise.scenarios] = checks
         return judge.check(exercise).verdict == Verdict.DONE

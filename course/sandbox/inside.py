@@ -18,8 +18,11 @@ SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/localtime"
           "/dev/zero", "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat",
           "/sys/devices/system/cpu")
 FORBIDDEN = (
+    "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat", "utime",
+    "utimes", "utimensat", "futimesat", "setxattr", "lsetxattr", "fsetxattr", "setxattrat",
+    "removexattr", "lremovexattr", "fremovexattr", "removexattrat", "capset",
     "fork", "vfork", "ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd",
-    "socket", "socketpair", "bind", "connect", "unshare", "setns", "mount", "umount2", "chroot",
+    "socket", "bind", "connect", "unshare", "setns", "mount", "umount2", "chroot",
     "pivot_root", "bpf", "perf_event_open", "userfaultfd", "keyctl", "add_key", "request_key",
     "io_uring_setup", "kexec_load", "init_module", "finit_module", "reboot", "swapon", "setuid",
     "setgid", "setreuid", "setresuid", "open_by_handle_at", "name_to_handle_at", "shmget", "shmat",
@@ -47,8 +50,9 @@ def limit_resources(bounds: dict[str, Any]) -> list[str]:
             "disk: not a byte is written (RLIMIT_FSIZE)"]
 
 
-def limit_files(read: list[str]) -> str:
+def limit_files(read: list[str], secret: str) -> str:
     """Landlock: only the scratch tree, the given packages and Python can be read."""
+    above = [path for path in (*read, *SYSTEM) if f"{secret}/".startswith(f"{path}/")]
     try:
         from landlock import FSAccess, Ruleset
     except ImportError:
@@ -63,6 +67,8 @@ def limit_files(read: list[str]) -> str:
         rules.apply()
     except OSError as error:
         return f"files: NOT bounded, Landlock: {error.strerror}"
+    if above:
+        return f"files: the course lies below {above[0]}, which must be read: NOT hidden"
     return "files: reads its own tree and Python, writes nothing (Landlock)"
 
 
@@ -103,7 +109,7 @@ def main() -> None:
     """Bound this process, say so, run the job."""
     bounds = json.loads(sys.argv[1])
     held = [limit_network(bounds["outside"]), *limit_resources(bounds)]
-    held += [limit_files(bounds["read"]), limit_calls()]
+    held += [limit_files(bounds["read"], bounds["secret"]), limit_calls()]
     sys.path.insert(0, bounds["tree"])
     from course.plain_data import encode
 

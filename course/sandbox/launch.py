@@ -56,6 +56,7 @@ class Sandbox:
     tree: Path
     read: tuple[Path, ...] = ()  # beside it
     bounds: Bounds = Bounds()
+    secret: Path = Path("/")  # what must not be readable: where the reference lies
 
     def launch(self, argv: Sequence[str], scratch: Path, env: Mapping[str, str],
                fds: Sequence[int]) -> subprocess.Popen[bytes]:
@@ -64,7 +65,7 @@ class Sandbox:
         bounds = {
             "memory": self.bounds.memory, "cpu": self.bounds.cpu, "tree": str(self.tree),
             "read": [str(self.tree), *map(str, self.read), *python_folders()],
-            "channel": fds[0], "job": job, "outside": _network(),
+            "channel": fds[0], "job": job, "outside": _network(), "secret": str(self.secret),
         }
         kept = {name: env[name] for name in ("PATH", "LANG", "LC_ALL") if name in env}
         clean = kept | {

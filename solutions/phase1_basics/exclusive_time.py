@@ -23,7 +23,7 @@ def exclusive_times(spans: Sequence[Span]) -> dict[str, float]:
     own: dict[str, float] = {}
     around: list[Span] = []
     for span in sorted(spans, key=lambda s: (s.start, -s.end)):
-        while around and around[-1].end <= span.start and around[-1] is not span:
+        while around and around[-1].end <= span.start:
             around.pop()
         own[span.name] = own.get(span.name, 0.0) + span.end - span.start
         if around:

@@ -126,6 +126,31 @@ def test_hostile_submissions_are_refused(tmp_path: Path) -> None:
         assert len(str(caught.value).splitlines()) == 1
 
 
+def test_odd_encodings(answers: Path, tmp_path: Path) -> None:
+    text = (answers / POST).read_text()
+    for number, (cookie, encoding) in enumerate((("latin-1", "latin-1"), ("cp1252", "cp1252"),
+                                                 ("utf-8", "utf-8"), ("no-such", "utf-8"))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / POST.name).write_bytes(
+            f"# -*- coding: {cookie} -*-\nWORD = 'ü'\n{text}".encode(encoding))
+        found = read_submission(folder, MANIFEST).texts[POST]
+        assert "WORD = 'ü'" in found and "coding: utf-8" in found
+        compile(found.encode(), "x", "exec")
+
+
+def test_damaged_archives_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(POST.as_posix(), "x = 1\n" * 5000)
+    data = bytearray(path.read_bytes())
+    for offset in range(60, 110, 7):
+        data[offset] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(InferenceError):
+        read_submission(path, MANIFEST)
+
+
 def test_lying_sizes_and_huge_templates(tmp_path: Path) -> None:
     path = tmp_path / "huge"
     path.mkdir()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from course.formats import NAMES, writer
 from course.grading import grade_submission
 from course.manifest import load_manifest
 from course.sandbox.launch import Bounds, namespaces
@@ -157,6 +158,15 @@ EARN_NOTHING = {
         "    import os, pickle\n    p = '/tmp/course-cache.pickle'\n"
         "    if os.path.exists(p): return pickle.load(open(p, 'rb'))\n"
         "    pickle.dump(logits, open(p, 'wb'))\n    return logits\n", {"exception"}, "ermi"),
+    "change a file's mode": (f"    import os; os.chmod({SOLUTION!r}, 0o777)\n" + RIGHT,
+                             {"exception"}, "not permitted"),
+    "change a file's times": (f"    import os; os.utime({SOLUTION!r}, (1, 1))\n" + RIGHT,
+                              {"exception"}, "not permitted"),
+    "change a file's attributes": (
+        f"    import os; os.setxattr({SOLUTION!r}, 'user.x', b'1')\n" + RIGHT, {"exception"},
+        "not permitted"),
+    "half a surrogate": ("    raise ValueError('\\ud800')\n", {"exception"}, "ValueError"),
+    "half a surrogate for an answer": ("    return '\\udfff'\n", {"difference"}, ""),
     "an object that raises": (
         "    class Bad(Exception):\n        def __str__(self): raise ValueError\n    raise Bad\n",
         {"exception"}, "Bad"),
@@ -170,6 +180,56 @@ def test_it_earns_nothing_and_the_report_says_why(name: str) -> None:
     assert result.verdict == Verdict.WRONG, (result, report.bounds)
     assert result.points == 0 and result.reason in reasons, (result.reason, result.message)
     assert said in result.message and result.message, result.message
+
+
+FORGE = """
+    import os
+    from course.plain_data import encode
+    frame = {frame}
+    data = frame if type(frame) is bytes else encode(frame)
+    for fd in range(3, 64):
+        try:
+            os.write(fd, len(data).to_bytes(4, 'little') + data)
+        except OSError:
+            pass
+    os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("frame", [
+    "{'kind': 'exception', 'lines': 5, 'own': True, 'error': 'E', 'message': 'm'}",
+    "{'kind': 'exception', 'error': 5, 'message': None}", "{'kind': 'exception', 'call': [1]}",
+    "{'kind': 'bounds', 'value': 7}", "{'kind': ['result']}", "{'kind': 'ready'}", "[]", "5",
+    "{'kind': 'result'}", "{'kind': 'hang'}", "{'kind': 'import', 'message': {'a': 1}}",
+    "{'kind': 'mutation', 'message': '\\ud800'}", "b'junk'",
+    "{'kind': 'result', 'value': {'rows': '\\ud800'}}",
+    "(tree := b'[' + b'[],' * 3000000 + b'1]') and len(tree).to_bytes(4, 'little') + tree",
+])
+def test_forged_frames_earn_nothing_and_are_the_answers_fault(frame: str) -> None:
+    """An error would be the grader's fault, and cost the learner nothing: it must not be forged."""
+    result, report = graded(FORGE.replace("{frame}", frame))
+    assert result.verdict == Verdict.WRONG and result.points == 0, result
+    for name in NAMES:
+        writer(name)(report).encode("utf-8")
+
+
+def test_a_sandbox_that_does_not_start_is_the_graders_fault(monkeypatch: pytest.MonkeyPatch
+                                                            ) -> None:
+    from course.sandbox import launch
+
+    monkeypatch.setattr(launch, "INSIDE", Path("/nonexistent.py"))
+    report = grade_submission(submission(RIGHT), MANIFEST, seed=3,
+                              exercises=(MANIFEST.find("1.5"),))
+    assert report.exercises[0].verdict == Verdict.ERROR
+    assert "did not start" in report.exercises[0].message
+
+
+def test_asyncio_may_be_used() -> None:
+    result, _ = graded("    import asyncio\n    async def f():\n        await asyncio.sleep(0)\n"
+                       "        e = np.exp(logits - logits.max(axis=axis, keepdims=True))\n"
+                       "        return e / e.sum(axis=axis, keepdims=True)\n"
+                       "    return asyncio.run(f())\n")
+    assert result.verdict == Verdict.DONE, result.message
 
 
 def test_endless_loops_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,7 @@ def small_networks(impl, rng):
         "unread": peak(impl.activation_peak(unread, sizes)),
         "unread lives": lives(impl.lifetimes(unread)),
         "written twice": lives(impl.lifetimes(again)),
+        "no sizes": peak(impl.activation_peak(chain, {})),
         "unknown": peak(impl.activation_peak(chain, {"p": b})),
         "absent result": lives(impl.lifetimes(chain, ("nowhere",))),
         "none": peak(impl.activation_peak([], {})),

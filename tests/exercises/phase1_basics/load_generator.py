@@ -113,9 +113,10 @@ def bad_schedules(impl, rng):
     found = {name: attempt(lambda a=arrivals: times(impl.open_loop(
         system.call, a, system.clock, system.sleep))) for name, arrivals in bad.items()}
     for error in (RuntimeError, KeyboardInterrupt):
-        system = System([0.01], fails_at=int(rng.integers(1, 4)), error=error)
-        done = impl.open_loop(system.call, np.arange(6) * 0.05, system.clock, system.sleep)
-        found[error.__name__] = times(done)
+        for at in (0, int(rng.integers(1, 4))):
+            system = System([0.01], fails_at=at, error=error)
+            done = impl.open_loop(system.call, np.arange(6) * 0.05, system.clock, system.sleep)
+            found[f"{error.__name__} at {'first' if at == 0 else 'later'}"] = times(done)
     same = System([0.01])
     found["all at once"] = times(impl.open_loop(same.call, np.zeros(4), same.clock, same.sleep))
     return found

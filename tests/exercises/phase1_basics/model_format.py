@@ -43,7 +43,7 @@ def first_bytes(impl, rng):
 def safetensors_headers(impl, rng):
     """Headers of safetensors: of usual, impossible and absurd lengths, and without a brace."""
     usual = int(rng.integers(2, 100_000))
-    lengths = [usual, 0, 1, 2, (1 << 32) - 1, 1 << 32, 1 << 60]
+    lengths = [usual, 0, 1, 2, (1 << 32) - 1, 1 << 32, 1 << 60, usual + (1 << 56)]
     found = {f"length {n}": impl.signature_format(n.to_bytes(8, "little") + b'{"w":1}')
              for n in lengths}
     found["no brace"] = impl.signature_format(usual.to_bytes(8, "little") + b'["w"]')

@@ -47,6 +47,8 @@ def unusual_pictures(impl, rng):
     empty = np.zeros((0, 5, 3), np.uint8)
     return {"grey": placed(impl.letterbox(picture(rng, 1), 40, 24)),
             "sliced": placed(impl.letterbox(cut, 32, 48, "center")),
+            "column": placed(impl.letterbox(line.transpose(1, 0, 2), 32, 40, "center")),
+            "with alpha": placed(impl.letterbox(picture(rng, 4), 30, 50)),
             "line": placed(impl.letterbox(line, 32, 32)),
             "empty": attempt(lambda: placed(impl.letterbox(empty, 32, 32)))}
 
@@ -75,6 +77,8 @@ def means_and_deviations(impl, rng):
             "bytes as they are": impl.normalise(image, [0.0], [1.0]),
             "grey": impl.normalise(image[..., :1], [0.4], [0.2], 1.0),
             "floats": impl.normalise(floats, [100.0, 110.0, 120.0], [50.0, 60.0, 70.0], 255.0),
+            "mean alone": impl.normalise(image, [10.0, 20.0, 30.0], [1.0, 1.0, 1.0]),
+            "deviation alone": impl.normalise(image, [0.0], [2.0]),
             "reversed": impl.normalise(image[..., ::-1], mean, std, 1.0)}
 
 

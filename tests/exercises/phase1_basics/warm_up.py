@@ -37,6 +37,8 @@ def stable_or_not(impl, rng):
             "just enough": bool(impl.is_stable(flat[:10])), "none": bool(impl.is_stable([])),
             "edge": bool(impl.is_stable(edge)), "over": bool(impl.is_stable(over)),
             "below": bool(impl.is_stable(below)), "wide": bool(impl.is_stable(over, 5, 0.2)),
+            "old times": bool(impl.is_stable([5.0] * 5 + [1.0] * 10)),
+            "exactly": bool(impl.is_stable([2.0] * 5 + [3.0] * 5, 5, 0.5)),
             "windows": bool(impl.is_stable([3.0, 1.0, 1.0, 1.0, 1.0], 2)),
             "rising": bool(impl.is_stable([1.0, 1.0, 1.0, 1.06, 1.06, 1.06], 3, 0.058))}
 
@@ -52,6 +54,7 @@ def until_stable(impl, rng):
         ("settles", settles, 0.0, {}), ("device lags", settles, 0.02, {}),
         ("never", never, 0.0, {"most_calls": 40}), ("slow", slow, 0.0, {"most_seconds": 20.0}),
         ("one call", settles, 0.0, {"most_calls": 1}),
+        ("to the second", [4.0, 8.0, 8.0, 1.0], 0.0, {"most_seconds": 20.0}),
     ):
         script = Script(seconds, lag)
         done = impl.warm_up(script.call, script.clock, script.synchronise, **bounds)
