@@ -45,17 +45,21 @@ class Checkout:
             return found
         return self.manifest.exercises
 
-    def judge(self, seed: int | None, reference: Path | None = None,
-              runner: Runner | None = None) -> Judge:
-        """A judge of the templates in this checkout; without a seed, with fresh inputs."""
-        folder = find_reference(self.root, reference)
+    def reference(self, named: Path | None) -> Path:
+        """The folder of a whole reference. Raises InferenceError where there is none."""
+        folder = find_reference(self.root, named)
         missing = [s for s in self.manifest.templates.values() if not (folder / s).exists()]
         if missing:
             raise InferenceError(
                 f"{missing[0]} is not in {folder}: a check needs the reference; name its folder "
                 "or zip archive by --reference or COURSE_REFERENCE"
             )
-        return Judge(self.manifest, reference=folder, runner=runner,
+        return folder
+
+    def judge(self, seed: int | None, reference: Path | None = None,
+              runner: Runner | None = None) -> Judge:
+        """A judge of the templates in this checkout; without a seed, with fresh inputs."""
+        return Judge(self.manifest, reference=self.reference(reference), runner=runner,
                      seed=secrets.randbelow(1 << 31) if seed is None else seed)
 
 

@@ -67,8 +67,9 @@ def judge_speed(
     most_rounds: int = MOST_ROUNDS,
 ) -> SpeedVerdict:
     """Measure round after round until the verdict is clear; ``measure`` gets the round's number."""
+    looks = math.ceil(most_rounds / rounds)
+    confidence = 1 - (1 - CONFIDENCE) / looks  # all looks together err with what one may
     ratios: list[float] = []
-    confidence = 1 - (1 - CONFIDENCE) / math.ceil(most_rounds / rounds)  # of each look
     while True:
         for _ in range(rounds):
             timed = measure(len(ratios))

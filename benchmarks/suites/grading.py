@@ -81,7 +81,8 @@ def _survives(manifest: Manifest, mutant: Mutant) -> bool:
         for solution, template_module in manifest.modules.items():
             text = text.replace(f"from {solution} import", f"from {template_module} import")
         (root / exercise.template).write_text(text, "utf-8")
-        judge = Judge(manifest, root, seed=zlib.crc32(mutant.key.encode()) % 10**6, paths=(root, ROOT))
+        seed = zlib.crc32(mutant.key.encode()) % 10**6
+        judge = Judge(manifest, root, seed=seed, paths=(root, ROOT))
         checks = [_hurried(check) for check in judge.scenarios(exercise)]
         judge._scenarios[manifest.root / exercise.scenarios] = checks
         return judge.check(exercise).verdict == Verdict.DONE

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from course.checkout import Checkout, find_reference
+from course.checkout import Checkout
 from course.formats import NAMES, writer
 from course.verdict import ExerciseResult, Verdict
 from zoo.errors import InferenceError
@@ -42,8 +42,7 @@ def command(
 
     if out is not None and not out.parent.is_dir():
         raise InferenceError(f"--out {out}: there is no folder {out.parent}")
-    report = grade(submission, checkout.manifest, find_reference(checkout.root, reference), seed,
-                   say)
+    report = grade(submission, checkout.manifest, checkout.reference(reference), seed, say)
     text = writer(kind)(report)
     if out is None:
         click.echo(text, nl=False)

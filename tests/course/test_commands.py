@@ -179,6 +179,10 @@ def test_a_release_holds_no_answers_and_needs_a_reference(tmp_path: Path) -> Non
     refused = released.run("check", "1.5")
     assert refused.returncode != 0 and "--reference" in refused.stdout + refused.stderr
     assert released.run("check", "1.5", "--reference", str(ROOT)).returncode == 0
+    refused = released.run("grade", str(answer))
+    assert refused.returncode == 2 and "--reference" in refused.stderr
+    graded = released.run("grade", str(answer), "--reference", str(ROOT))
+    assert graded.returncode == 0 and "100 of 100" in graded.stdout, graded.stderr
     archive = shutil.make_archive(str(tmp_path / "reference"), "zip", ROOT,
                                   "solutions/phase1_basics")
     assert released.run("check", "1.5", COURSE_REFERENCE=archive).returncode == 0
