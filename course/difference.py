@@ -5,6 +5,7 @@ Python one, another width of integer), strict where the contract speaks (float32
 """
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -146,8 +147,12 @@ def _numbers(a: Any, b: Any, path: str, tol: Tolerance) -> Difference | None:
 
 
 def _close(a: Any, b: Any, tol: Tolerance) -> bool:
+    if isinstance(a, int | np.integer):  # exactly, however large
+        return bool(a == b)
+    if isinstance(b, int) and abs(b) > sys.float_info.max:
+        return False
     if isinstance(a, complex | np.complexfloating) or isinstance(b, complex | np.complexfloating):
-        return bool(abs(a - b) <= tol.absolute + tol.relative * abs(a))
+        return not _apart(np.asarray(a, complex), np.asarray(b, complex), tol).any()
     if math.isnan(a) or math.isnan(b):
         return math.isnan(a) and math.isnan(b)
     if math.isinf(a) or math.isinf(b):

@@ -87,7 +87,8 @@ class Judge:
                 if fault is not None and fault.reason not in ("prerequisite", "harness"):
                     fault = self._needs_done(exercise, thorough=True) or fault
         except Exception as error:  # the harness's own fault, whatever it is
-            fault = Fault("harness", f"the checker itself failed: {type(error).__name__}: {error}")
+            fault = Fault("harness", f"the checker itself failed: {type(error).__name__}: {error}\n"
+                          "This is no fault of yours: you have the points.")
         return _result(exercise, fault)
 
     # What can be seen without running anything.
@@ -140,7 +141,7 @@ class Judge:
         for need in exercise.needs:
             other = self.manifest.find(need)
             if thorough:
-                undone = self.check(other).verdict not in (Verdict.DONE, Verdict.SLOW)
+                undone = self.check(other).verdict in (Verdict.WRONG, Verdict.TODO)
             else:
                 fault = self._static_fault(other)
                 undone = fault is not None
@@ -220,9 +221,7 @@ class Judge:
         expected = run_reference(check, module, seed)
         spent = time.perf_counter() - start
         outcome = next(outcomes, Outcome("died"))
-        difference = outcome.kind != "result" or find_difference(
-            expected, outcome.value, check.tolerance, check.tolerances)
-        if difference:
+        if outcome.kind != "result" or _compared(check, expected, outcome.value):
             raise NotAResultError(f"while it was timed, it gave another result ({outcome.kind}): "
                                   "an answer must be right every time")
         return Timed(outcome.seconds, spent)
@@ -250,7 +249,7 @@ class Judge:
             text = f"{fault.message}\n{found[1]}" if found else fault.message
             return replace(fault, scenario=check.name, seed=seed, message=text,
                            mistake=found[0] if found else "")
-        difference = find_difference(expected, outcome.value, check.tolerance, check.tolerances)
+        difference = _compared(check, expected, outcome.value)
         if difference is None:
             return None
         found = self._mistake(exercise, check, seed, outcome)
@@ -271,9 +270,7 @@ class Judge:
                 if outcome.fault.get("error") == type(error).__name__:
                     return mistake.name, mistake.sentence
                 continue
-            if outcome.kind == "result" and find_difference(
-                theirs, outcome.value, check.tolerance, check.tolerances
-            ) is None:
+            if outcome.kind == "result" and _compared(check, theirs, outcome.value) is None:
                 return mistake.name, mistake.sentence
         return None
 
@@ -300,6 +297,17 @@ def run_reference(check: Scenario, module: Any, seed: int) -> Any:
     """The expected result, as it would come out of the pipe."""
     with np.errstate(all="ignore"):  # a mistake may overflow: that is what is shown
         return decode(encode(check.check(Guarded(module), draw(seed))))
+
+
+def _compared(check: Scenario, expected: Any, got: Any) -> Difference | None:
+    """The first difference. What cannot be compared is the answer's fault, not the judge's, as
+    long as the expected result can be compared with itself."""
+    try:
+        return find_difference(expected, got, check.tolerance, check.tolerances)
+    except Exception as error:
+        find_difference(expected, expected, check.tolerance, check.tolerances)
+        return Difference("", "type", "the result cannot be compared with what is expected "
+                          f"({type(error).__name__})", None, None)
 
 
 def _callable_alike(wanted: ast.arguments, found: ast.arguments) -> bool:
@@ -347,6 +355,8 @@ def _outcome_fault(exercise: Exercise, check: Scenario, outcome: Outcome) -> Fau
             return Fault("not plain data", f"{name}: {fault.get('message')}")
         case "died":
             return Fault("died", f"the answer's process is gone: {fault.get('message')}")
+        case "bounds" | "ready":  # forged: the real ones come before any check
+            return Fault("not plain data", "what came back is no result")
         case "garbage":
             return Fault("not plain data", f"what came back is no result ({fault.get('message')})")
     return Fault("exception", f"{fault.get('error')}: {fault.get('message')}"
@@ -366,7 +376,8 @@ def _result(exercise: Exercise, fault: Fault | None) -> ExerciseResult:
     verdict = {"untouched": Verdict.TODO, "prerequisite": Verdict.TODO,
                "slow": Verdict.SLOW, "harness": Verdict.ERROR}.get(fault.reason, Verdict.WRONG)
     return ExerciseResult(
-        exercise.id, exercise.title, verdict, 0, exercise.points, fault.reason,
+        exercise.id, exercise.title, verdict,
+        exercise.points if verdict == Verdict.ERROR else 0, exercise.points, fault.reason,
         clean(fault.message),
         mistake=fault.mistake, scenario=fault.scenario, seed=fault.seed,
         difference=fault.difference,

@@ -4,7 +4,9 @@ The answer and the reference run in turns on fresh inputs, so that a noisy minut
 judge's clock times both, and every output is checked, so that nobody wins by computing nothing.
 The median of the ratios has a distribution-free confidence interval (order statistics). Where it
 lies on one side of the bound, that is the verdict; where it lies astride, there are more rounds,
-and in the end the benefit of the doubt.
+and in the end the benefit of the doubt. Who looks several times errs more often: the looks share
+the error that is allowed (Bonferroni), so an answer at the bound is called slow by chance in at
+most 1 of 40 gradings.
 """
 
 import math

@@ -42,7 +42,8 @@ class Job:
     paths: tuple[Path, ...]  # for imports, in order
     scratch: Path  # working folder
     limits: Mapping[str, float] = field(default_factory=dict)  # seconds per seed of a check
-    paced: bool = False  # a check begins when its outcome is asked for: for timing
+    paced: bool = False  # for timing: a check begins when its outcome is asked for, and in between
+    # the child stands still
 
 
 @dataclass(frozen=True)
@@ -122,9 +123,12 @@ class Runner:
             return
         for name, seed in job.checks:
             if start is not None:  # no seed is known before its turn
+                signal_group(channel.child, signal.SIGCONT)
                 with contextlib.suppress(BrokenPipeError):
                     os.write(start, seed.to_bytes(8, "little"))
             outcome = channel.receive(job.limits.get(name, 10.0))
+            if start is not None:  # no thread of the answer slows the reference down
+                signal_group(channel.child, signal.SIGSTOP)
             yield outcome
             if outcome.kind in ("hang", "died", "output", "garbage"):
                 return
@@ -144,7 +148,8 @@ def checked_frame(frame: Any) -> tuple[str, Any, dict[str, Any]]:
 
     Raises NotPlainError unless each part is of the type that the judge will take it for.
     """
-    if type(frame) is not dict or frame.get("kind") not in KINDS:
+    kind = frame.get("kind") if type(frame) is dict else None
+    if type(kind) is not str or kind not in KINDS:
         raise NotPlainError("a frame of no known kind")
     fault: dict[str, Any] = {}
     for name in ("message", "error", "call", "returned", "returned_type"):
@@ -159,11 +164,15 @@ def checked_frame(frame: Any) -> tuple[str, Any, dict[str, Any]]:
         fault["lines"] = [clean(line)[:MOST_TEXT] for line in lines[:MOST_LINES]]
     if "own" in frame:
         fault["own"] = frame["own"] is True
+    if kind in ("exception", "import") and not {"error", "message"} <= fault.keys():
+        raise NotPlainError("a frame that does not say what was raised")
+    if ("call" in fault) != ("returned" in fault):
+        raise NotPlainError("a frame of a call without what it returned")
     value = frame.get("value")
-    if frame["kind"] == "bounds" and not (
+    if kind == "bounds" and not (
             type(value) is list and all(type(line) is str for line in value)):
         raise NotPlainError("a frame whose bounds are no texts")
-    return frame["kind"], value, fault
+    return kind, value, fault
 
 
 def clean(text: str) -> str:
@@ -261,11 +270,18 @@ def _read(fd: int, count: int) -> bytes:
         return b""
 
 
+def signal_group(child: Child, number: signal.Signals) -> bool:
+    """Signal a child and everything in its group; False where there is no such group."""
+    try:
+        os.killpg(child.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
 def kill_group(child: Child) -> None:
     """End a child and everything that it started in its group."""
-    try:
-        os.killpg(child.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
+    if not signal_group(child, signal.SIGKILL):
         child.kill()
     try:
         child.wait(10)
