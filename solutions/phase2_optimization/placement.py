@@ -1,0 +1,215 @@
+"""Which nodes compute with integers, and which tensors are quantized for it.
+
+The problem: runtimes fuse ``DequantizeLinear -> operator -> QuantizeLinear`` into one integer
+kernel, but only where every tensor around the operator is quantized, and each quantizing that no
+kernel absorbs costs time and accuracy. The idea: begin with the multiplications, then let the
+integers flow on through the nodes between them:
+
+    conv -> relu -> maxpool -> conv        everything between two integer layers stays integer
+    conv -> slice -> sigmoid -> output     no integer layer follows: float after the convolution
+
+| nodes | rule |
+|---|---|
+| Conv, Gemm, MatMul | integer, where the weights are known and the type is float32 |
+| Relu, Clip behind them | part of the range of their output |
+| pooling, resize, reshape, concat, ... | integer between integer nodes; one scale on both sides |
+| Add, Mul, Sigmoid, average pooling, ... | integer between integer nodes; scales of their own |
+| x * sigmoid(x) | float: with 8 bits in between it costs more than it saves |
+| everything else | float |
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from solutions.phase2_optimization.onnx_rewrite import SUBGRAPHS, Node, OnnxGraph, attribute
+from solutions.phase2_optimization.shared_scales import TiedTensors
+
+LAYERS = frozenset({"Conv", "Gemm", "MatMul"})
+CLAMPS = frozenset({"Relu", "Clip"})
+MOVES = frozenset({
+    "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "MaxPool", "Reshape", "Resize",
+    "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
+})
+ARITHMETIC = frozenset({"Add", "AveragePool", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid"})
+FLOAT32 = 1  # onnx.TensorProto.FLOAT
+
+
+@dataclass
+class Placement:
+    """The plan of a quantized graph; nodes by name."""
+
+    integer: set[str] = field(default_factory=set)
+    float_reasons: dict[str, str] = field(default_factory=dict)  # layers that stay float, and why
+    quantized: dict[str, bool] = field(default_factory=dict)  # tensor: made by an integer node?
+    tied: TiedTensors = field(default_factory=TiedTensors)
+
+
+def place(graph: OnnxGraph, types: dict[str, int], keep_float: dict[str, str]) -> Placement:
+    """Plan the quantized graph of a prepared model.
+
+    ``types``: ONNX element types of the tensors; ``keep_float``: names of nodes that shall stay
+    float, with the reason.
+    """
+    plan = Placement()
+    for node in graph.nodes:
+        reason = keep_float.get(node.name) or _obstacle(graph, node, types)
+        if node.op_type in LAYERS and not reason:
+            plan.integer.add(node.name)
+        elif reason:
+            plan.float_reasons[node.name] = reason
+    _spread(graph, plan, types)
+    for node in graph.nodes:
+        if node.name in plan.integer:
+            _quantize_around(graph, node, plan)
+    return plan
+
+
+def _obstacle(graph: OnnxGraph, node: Node, types: dict[str, int]) -> str:
+    """Why a node cannot be an integer layer; nothing for nodes that are no layers."""
+    if node.op_type in SUBGRAPHS:
+        return f"{node.op_type}: what is inside a subgraph is not quantized"
+    if node.op_type in ("ConvTranspose", "LSTM", "GRU", "RNN", "Einsum"):
+        return f"{node.op_type} has no integer kernel"
+    if node.op_type not in LAYERS:
+        return ""
+    known = {types.get(name, FLOAT32) for name in (*graph.activations(node), *node.output)}
+    if known != {FLOAT32}:
+        return "it does not compute in float32"
+    weights = graph.constants.get(node.input[1])
+    if node.op_type == "Conv":
+        return "" if weights is not None and _constant_bias(graph, node) else (
+            "its weights depend on the data"
+        )
+    if node.op_type == "Gemm":
+        plain = attribute(node, "alpha", 1.0) == attribute(node, "beta", 1.0) == 1.0
+        if weights is None or not plain or attribute(node, "transA", 0):
+            return "only a plain x @ w + b has an integer kernel"
+        out = weights.shape[0 if attribute(node, "transB", 0) else 1]
+        fits = len(node.input) < 3 or (
+            _constant_bias(graph, node) and graph.constants[node.input[2]].shape == (out,)
+        )
+        return "" if fits else "its bias is not one number per output"
+    if node.input[0] in graph.constants:
+        return "a constant on the left has no integer kernel"
+    return "" if weights is None or weights.ndim == 2 else "stacked weights have no integer kernel"
+
+
+def _constant_bias(graph: OnnxGraph, node: Node) -> bool:
+    return len(node.input) < 3 or not node.input[2] or node.input[2] in graph.constants
+
+
+def is_swish(graph: OnnxGraph, node: Node) -> bool:
+    """Whether a Sigmoid or Mul is a part of x * sigmoid(x)."""
+    if node.op_type == "Sigmoid":
+        return any(is_swish(graph, user) for user in graph.uses(node.output[0]))
+    if node.op_type != "Mul":
+        return False
+    makers = [graph.producer.get(name) for name in node.input]
+    return any(
+        maker is not None and maker.op_type == "Sigmoid" and maker.input[0] == other
+        for maker, other in zip(makers, reversed(list(node.input)), strict=True)
+    )
+
+
+def _may_flow(graph: OnnxGraph, node: Node, types: dict[str, int]) -> bool:
+    """Whether a node between layers has an integer kernel."""
+    kind = node.op_type
+    moved = data_inputs(graph, node)
+    if any(types.get(name, FLOAT32) != FLOAT32 for name in (*moved, *node.output)):
+        return False
+    if kind == "Resize":
+        return bool(attribute(node, "mode", "nearest") == "nearest")
+    if kind in ("Add", "Mul"):
+        return len(moved) == 2 and not is_swish(graph, node)
+    if kind == "Sigmoid":
+        return not is_swish(graph, node)
+    if kind == "Concat":
+        return len(moved) == len(node.input)
+    if kind in ("MaxPool", "Slice", "Gather", "Clip"):
+        return len(node.output) == 1 and len(moved) == 1
+    return kind in MOVES | ARITHMETIC | CLAMPS and len(moved) == 1
+
+
+def data_inputs(graph: OnnxGraph, node: Node) -> list[str]:
+    """The inputs that carry values (not shapes or indices) and depend on the data."""
+    many = ("Concat", "Add", "Mul", "MatMul")
+    places = node.input if node.op_type in many else node.input[:1]
+    return [name for name in places if name and name not in graph.constants]
+
+
+def _spread(graph: OnnxGraph, plan: Placement, types: dict[str, int]) -> None:
+    """Add nodes between integer nodes: first all that might, then out with those that end."""
+    wanted = {n.name for n in graph.nodes if n.name not in plan.float_reasons
+              and n.op_type not in LAYERS and _may_flow(graph, n, types)}
+    while True:
+        inside = wanted | plan.integer
+        lost = {
+            node.name
+            for node in graph.nodes
+            if node.name in wanted
+            and not (_is_followed(graph, node, inside) and _is_fed(graph, node, inside))
+        }
+        if not lost:
+            break
+        wanted -= lost
+    plan.integer |= wanted
+
+
+def _is_followed(graph: OnnxGraph, node: Node, inside: set[str]) -> bool:
+    users = [user for name in node.output for user in graph.uses(name)]
+    return any(user.name in inside for user in users)
+
+
+def _is_fed(graph: OnnxGraph, node: Node, inside: set[str]) -> bool:
+    """Whether integers come in; what only moves may also begin at the network's input."""
+    for name in data_inputs(graph, node):
+        maker = graph.producer.get(name)
+        if maker is not None and maker.name in inside:
+            return True
+        if maker is None and node.op_type in MOVES:
+            return True
+    return False
+
+
+def clamped_by(graph: OnnxGraph, node: Node) -> Node | None:
+    """The Relu or Clip that alone reads a node's output, and so can be part of its range."""
+    if node.op_type not in LAYERS | {"Add"} or not graph.is_private(node.output[0]):
+        return None
+    user = graph.uses(node.output[0])[0]
+    return user if user.op_type in CLAMPS and user.input[0] == node.output[0] else None
+
+
+def _quantize_around(graph: OnnxGraph, node: Node, plan: Placement) -> None:
+    """Mark the tensors that an integer node reads and makes."""
+    maker = graph.producer.get(node.input[0])
+    follows = maker is not None and clamped_by(graph, maker) is node and maker.name in plan.integer
+    if not follows:
+        for name in data_inputs(graph, node):
+            plan.quantized.setdefault(name, False)
+    clamp = clamped_by(graph, node)
+    made = list(clamp.output) if clamp is not None else list(node.output)
+    if clamp is None or clamp.name in plan.integer or node.op_type == "Conv":
+        if node.op_type in ("Gemm", "MatMul") and not _is_followed(
+            graph, clamp or node, plan.integer
+        ):
+            return  # their integer kernels give float as they are
+        plan.quantized.update(dict.fromkeys(made, True))
+    if node.op_type in MOVES:
+        plan.tied.tie([*data_inputs(graph, node), *made])
+
+
+def known_types(model: object) -> dict[str, int]:
+    """The element types of a model's tensors, from its inputs, outputs and inferred values."""
+    graph = model.graph  # type: ignore[attr-defined]
+    values = (*graph.input, *graph.value_info, *graph.output)
+    return {value.name: int(value.type.tensor_type.elem_type) for value in values}
+
+
+def layer_axis(node: Node, weights: np.ndarray) -> int:  # type: ignore[type-arg]
+    """The axis of the output channels in a layer's weights."""
+    if node.op_type == "Conv":
+        return 0
+    if node.op_type == "Gemm":
+        return 0 if attribute(node, "transB", 0) else 1
+    return weights.ndim - 1

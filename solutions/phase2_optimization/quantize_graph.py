@@ -1,0 +1,205 @@
+"""Post-training static quantization of a whole ONNX graph.
+
+The four steps, each in a file of its own: prepare the float graph, place the integers, observe the
+ranges of the tensors that become integers, and write the quantized graph: here. It has
+QuantizeLinear and DequantizeLinear around float operators ("QDQ"), which every runtime can run as
+it stands, and which ONNX Runtime and OpenVINO fuse into integer kernels:
+
+    x -> Q -> DQ -> Conv -> Relu -> Q -> DQ -> ...         activations uint8, one scale
+              DQ(weights int8, a scale per channel) -^
+              DQ(bias int32, scale of x * scale of w) -^
+
+Source: Jacob et al., arXiv:1712.05877, section 2.4 (bias); Krishnamoorthi, arXiv:1806.08342,
+section 3 (per-channel weights).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from solutions.phase2_optimization.affine import (
+    QuantParams,
+    asymmetric_params,
+    quantize,
+    weight_params,
+)
+from solutions.phase2_optimization.calibration import Calibrator, MinMax, Range
+from solutions.phase2_optimization.graph_preparation import prepare
+from solutions.phase2_optimization.integer_layers import quantize_bias
+from solutions.phase2_optimization.layer_work import layer_macs
+from solutions.phase2_optimization.observation import Batches, observe_ranges
+from solutions.phase2_optimization.onnx_rewrite import Array, Model, Node, OnnxGraph, require_onnx
+from solutions.phase2_optimization.placement import (
+    LAYERS,
+    Placement,
+    known_types,
+    layer_axis,
+    place,
+)
+from solutions.phase2_optimization.quantized_types import INT8, UINT8, QuantizedType
+from solutions.phase2_optimization.shared_scales import shared_ranges
+from zoo.errors import InferenceError
+
+BIAS_STEPS = 2.0**30  # a bias takes no more than half of int32; the sums need the rest
+
+
+@dataclass(frozen=True)
+class StaticSettings:
+    """How a graph is quantized."""
+
+    calibrator: Callable[[], Calibrator] = MinMax
+    keep_float: Mapping[str, str] = field(default_factory=dict)  # node name: reason
+    weights: QuantizedType = INT8  # INT7 where x86 without VNNI would saturate
+    ranges: Mapping[str, Range] = field(default_factory=dict)  # known beforehand, by tensor
+    rounded: Mapping[str, Array] = field(default_factory=dict)  # integers found by AdaRound
+
+
+@dataclass(frozen=True)
+class QuantizedModel:
+    """A quantized ONNX model and what was done to it."""
+
+    model: Model
+    integer_layers: tuple[str, ...]  # names of Conv, Gemm and MatMul nodes
+    float_layers: dict[str, str]  # those that stay float, and other named nodes: the reason
+    integer_share: float  # of the multiply-accumulates, 0..1; nan where shapes are not known
+    ranges: dict[str, Range]  # of each quantized tensor
+
+
+def quantize_static(
+    model: Model, batches: Batches, settings: StaticSettings | None = None
+) -> QuantizedModel:
+    """Quantize a float model with ranges observed on calibration data.
+
+    ``batches``: arrays for the only input, or dictionaries of arrays by input name. The model
+    itself is not changed. Raises InferenceError for models and data that cannot be used.
+    """
+    return quantize_prepared(prepare(model), batches, settings or StaticSettings())
+
+
+def quantize_prepared(model: Model, batches: Batches, settings: StaticSettings) -> QuantizedModel:
+    """Quantize a model that :func:`prepare` gave back, with its node names as they are."""
+    graph = OnnxGraph(model)
+    unknown = set(settings.keep_float) - {node.name for node in graph.nodes}
+    if unknown:
+        raise InferenceError(f"no node is named {', '.join(sorted(unknown))}: cannot keep it float")
+    plan = place(graph, known_types(model), dict(settings.keep_float))
+    wanted = [name for name in plan.quantized if name not in settings.ranges]
+    ranges = {name: settings.ranges[name] for name in plan.quantized if name in settings.ranges}
+    if wanted:
+        ranges |= observe_ranges(model, batches, wanted, settings.calibrator)
+    shared = shared_ranges({name: ranges[name] for name in plan.quantized}, plan.tied)
+    macs = layer_macs(model)
+    layers = [node.name for node in graph.nodes if node.op_type in LAYERS]
+    integer = [name for name in layers if name in plan.integer]
+    total = sum(macs.get(name, 0) for name in layers)
+    share = sum(macs.get(name, 0) for name in integer) / total if total else float("nan")
+    write_quantized(graph, plan, shared, settings)
+    return QuantizedModel(
+        graph.to_model(), tuple(integer), plan.float_reasons, share, ranges
+    )
+
+
+def activation_params(found: Range) -> QuantParams:
+    """How an activation with this range is stored: uint8, zero among the steps."""
+    return asymmetric_params(found.low, found.high, UINT8)
+
+
+def write_quantized(
+    graph: OnnxGraph, plan: Placement, ranges: Mapping[str, Range], settings: StaticSettings
+) -> None:
+    """Put the QuantizeLinear and DequantizeLinear nodes of a plan into a graph."""
+    params = {name: activation_params(found) for name, found in ranges.items()}
+    layers = [n for n in graph.nodes if n.op_type in LAYERS and n.name in plan.integer]
+    for node in layers:
+        _quantize_weights(graph, node, params[node.input[0]], settings)
+    for name, made_by_integers in plan.quantized.items():
+        if made_by_integers:
+            _requantize_output(graph, name, params[name])
+        else:
+            users = [node for node in graph.uses(name) if node.name in plan.integer]
+            _quantize_input(graph, name, params[name], users)
+    graph.refresh()
+
+
+def _requantize_output(graph: OnnxGraph, name: str, params: QuantParams) -> None:
+    """Everyone who reads the tensor gets it back from integers; its maker writes another name."""
+    maker, raw = graph.producer[name], f"{name}/real"
+    maker.output[list(maker.output).index(name)] = raw
+    _pair(graph, raw, name, f"{name}/integer", params)
+
+
+def _quantize_input(
+    graph: OnnxGraph, name: str, params: QuantParams, users: list[Node]
+) -> None:
+    """Integer nodes read the tensor through integers, all others as it is."""
+    graph.rename_uses(name, f"{name}/stepped", users)
+    _pair(graph, name, f"{name}/stepped", f"{name}/integer", params)
+
+
+def _pair(
+    graph: OnnxGraph, source: str, target: str, integers: str, params: QuantParams
+) -> None:
+    helper = require_onnx().helper
+    steps = _constants(graph, f"{integers}/params", params)
+    graph.nodes.append(helper.make_node("QuantizeLinear", [source, *steps], [integers],
+                                        name=f"{integers}/quantize"))
+    graph.nodes.append(helper.make_node("DequantizeLinear", [integers, *steps], [target],
+                                        name=f"{integers}/dequantize"))
+
+
+def _constants(graph: OnnxGraph, stem: str, params: QuantParams) -> list[str]:
+    """Scale and zero point as constants; equal ones are stored once."""
+    zeros = params.zero_point.astype(params.kind.storage)
+    label = f"zero_{params.kind.name}_{zeros.size}x{zeros.flat[0]}"
+    scale = f"scale_{params.scale}" if params.axis is None else f"{stem}/scale"
+    axis = "" if params.axis is None else "_per_channel"
+    return [graph.set_constant(scale, params.scale), graph.set_constant(label + axis, zeros)]
+
+
+def _quantize_weights(
+    graph: OnnxGraph, node: Node, inputs: QuantParams, settings: StaticSettings
+) -> None:
+    """Weights (int8, per channel) and bias (int32) of a layer."""
+    name = node.input[1]
+    weights = graph.constants.get(name)
+    if weights is None:
+        return  # a product of two activations
+    bias = graph.constants.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+    axis = layer_axis(node, weights)
+    params = roomy_weight_params(weights, bias, axis, inputs, settings.weights)
+    stem = f"{node.name}/weight"
+    integers = settings.rounded.get(node.name)
+    if integers is None:
+        integers = quantize(weights, params)
+    node.input[1] = _stored(graph, stem, integers, params)
+    if bias is not None:
+        scale = np.asarray(inputs.scale * params.scale, np.float32)
+        steps = QuantParams(scale, np.zeros(scale.shape, np.int32), INT8, 0)
+        values = quantize_bias(bias, inputs, params)
+        node.input[2] = _stored(graph, f"{node.name}/bias", values, steps)
+
+
+def roomy_weight_params(
+    weights: Array, bias: Array | None, axis: int, inputs: QuantParams, kind: QuantizedType
+) -> QuantParams:
+    """Weight parameters per channel, with a scale large enough for the bias to fit into int32."""
+    params = weight_params(weights, axis, kind)
+    if bias is None:
+        return params
+    least = np.abs(bias.astype(np.float64)) / (BIAS_STEPS * float(inputs.scale))
+    scale = np.maximum(params.scale, least.astype(np.float32))
+    return QuantParams(scale, params.zero_point, kind, axis)
+
+
+def _stored(graph: OnnxGraph, stem: str, integers: Array, params: QuantParams) -> str:
+    """Constant integers and the node that makes real numbers of them; the name of those."""
+    steps = _constants(graph, stem, params)
+    if integers.dtype == np.int32:
+        steps = steps[:1]  # a bias has no zero point
+    graph.set_constant(f"{stem}/integer", integers)
+    graph.nodes.append(require_onnx().helper.make_node(
+        "DequantizeLinear", [f"{stem}/integer", *steps], [f"{stem}/stepped"],
+        name=f"{stem}/dequantize", axis=params.axis,
+    ))
+    return f"{stem}/stepped"
