@@ -164,7 +164,7 @@ def _computed(graph: OnnxGraph, node: Node) -> list[Array] | None:
         helper.make_graph([node], "fold", inputs, values), opset_imports=graph.model.opset_import
     )
     try:
-        found: list[Any] = ReferenceEvaluator(model).run(None, feeds)
+        found: Any = ReferenceEvaluator(model).run(None, feeds)
     except Exception:  # an operator or a type that it does not know: it stays in the graph
         return None
     return [np.asarray(value) for value in found]

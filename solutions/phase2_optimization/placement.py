@@ -24,6 +24,7 @@ import numpy as np
 
 from solutions.phase2_optimization.onnx_rewrite import SUBGRAPHS, Node, OnnxGraph, attribute
 from solutions.phase2_optimization.shared_scales import TiedTensors
+from solutions.phase2_optimization.swish import is_swish
 
 LAYERS = frozenset({"Conv", "Gemm", "MatMul"})
 CLAMPS = frozenset({"Relu", "Clip"})
@@ -42,6 +43,7 @@ class Placement:
     integer: set[str] = field(default_factory=set)
     float_reasons: dict[str, str] = field(default_factory=dict)  # layers that stay float, and why
     quantized: dict[str, bool] = field(default_factory=dict)  # tensor: made by an integer node?
+    float_outputs: list[str] = field(default_factory=list)  # the network's last convolutions
     tied: TiedTensors = field(default_factory=TiedTensors)
 
 
@@ -59,9 +61,11 @@ def place(graph: OnnxGraph, types: dict[str, int], keep_float: dict[str, str]) -
         elif reason:
             plan.float_reasons[node.name] = reason
     _spread(graph, plan, types)
+    ahead = _leads_to_layers(graph, plan)
     for node in graph.nodes:
         if node.name in plan.integer:
-            _quantize_around(graph, node, plan)
+            _quantize_inputs(graph, node, plan)
+            _quantize_outputs(graph, node, plan, ahead)
     return plan
 
 
@@ -97,19 +101,6 @@ def _obstacle(graph: OnnxGraph, node: Node, types: dict[str, int]) -> str:
 
 def _constant_bias(graph: OnnxGraph, node: Node) -> bool:
     return len(node.input) < 3 or not node.input[2] or node.input[2] in graph.constants
-
-
-def is_swish(graph: OnnxGraph, node: Node) -> bool:
-    """Whether a Sigmoid or Mul is a part of x * sigmoid(x)."""
-    if node.op_type == "Sigmoid":
-        return any(is_swish(graph, user) for user in graph.uses(node.output[0]))
-    if node.op_type != "Mul":
-        return False
-    makers = [graph.producer.get(name) for name in node.input]
-    return any(
-        maker is not None and maker.op_type == "Sigmoid" and maker.input[0] == other
-        for maker, other in zip(makers, reversed(list(node.input)), strict=True)
-    )
 
 
 def _may_flow(graph: OnnxGraph, node: Node, types: dict[str, int]) -> bool:
@@ -180,23 +171,41 @@ def clamped_by(graph: OnnxGraph, node: Node) -> Node | None:
     return user if user.op_type in CLAMPS and user.input[0] == node.output[0] else None
 
 
-def _quantize_around(graph: OnnxGraph, node: Node, plan: Placement) -> None:
-    """Mark the tensors that an integer node reads and makes."""
+def _leads_to_layers(graph: OnnxGraph, plan: Placement) -> set[str]:
+    """The tensors from which the data reach an integer layer, whatever lies between."""
+    ahead: set[str] = set()
+    for node in reversed(list(graph.ordered())):
+        integer_layer = node.name in plan.integer and node.op_type in LAYERS
+        if integer_layer or ahead.intersection(node.output):
+            ahead.update(node.input)
+    return ahead
+
+
+def _quantize_inputs(graph: OnnxGraph, node: Node, plan: Placement) -> None:
     maker = graph.producer.get(node.input[0])
-    follows = maker is not None and clamped_by(graph, maker) is node and maker.name in plan.integer
-    if not follows:
-        for name in data_inputs(graph, node):
-            plan.quantized.setdefault(name, False)
+    if maker is not None and clamped_by(graph, maker) is node and maker.name in plan.integer:
+        return  # a clamp inside the kernel of the layer before it
+    for name in data_inputs(graph, node):
+        plan.quantized.setdefault(name, False)
+
+
+def _quantize_outputs(graph: OnnxGraph, node: Node, plan: Placement, ahead: set[str]) -> None:
+    """Mark what an integer node makes, unless it had better be float.
+
+    Matrix products have kernels that give float; a convolution has none in ONNX Runtime (it then
+    computes in float), yet behind a network's last one stand its results: boxes and scores of
+    very different sizes, which one scale of 256 steps would spoil.
+    """
     clamp = clamped_by(graph, node)
-    made = list(clamp.output) if clamp is not None else list(node.output)
-    if clamp is None or clamp.name in plan.integer or node.op_type == "Conv":
-        if node.op_type in ("Gemm", "MatMul") and not _is_followed(
-            graph, clamp or node, plan.integer
-        ):
-            return  # their integer kernels give float as they are
-        plan.quantized.update(dict.fromkeys(made, True))
+    last = clamp if clamp is not None else node
+    if node.op_type in ("Gemm", "MatMul") and not _is_followed(graph, last, plan.integer):
+        return
+    if node.op_type == "Conv" and not ahead.intersection(last.output):
+        plan.float_outputs.append(node.name)
+        return
+    plan.quantized.update(dict.fromkeys(last.output, True))
     if node.op_type in MOVES:
-        plan.tied.tie([*data_inputs(graph, node), *made])
+        plan.tied.tie([*data_inputs(graph, node), *node.output])
 
 
 def known_types(model: object) -> dict[str, int]:

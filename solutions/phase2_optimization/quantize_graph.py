@@ -39,8 +39,10 @@ from solutions.phase2_optimization.placement import (
 )
 from solutions.phase2_optimization.quantized_types import INT8, UINT8, QuantizedType
 from solutions.phase2_optimization.shared_scales import shared_ranges
+from solutions.phase2_optimization.swish import clipped_for_swish, feeds_only_swish
 from zoo.errors import InferenceError
 
+FLOAT_OUTPUT = "its output is the network's: weights int8, result float"
 BIAS_STEPS = 2.0**30  # a bias takes no more than half of int32; the sums need the rest
 
 
@@ -87,17 +89,20 @@ def quantize_prepared(model: Model, batches: Batches, settings: StaticSettings) 
     wanted = [name for name in plan.quantized if name not in settings.ranges]
     ranges = {name: settings.ranges[name] for name in plan.quantized if name in settings.ranges}
     if wanted:
-        ranges |= observe_ranges(model, batches, wanted, settings.calibrator)
+        seen = observe_ranges(model, batches, wanted, settings.calibrator)
+        ranges |= {
+            name: clipped_for_swish(found) if feeds_only_swish(graph, name) else found
+            for name, found in seen.items()
+        }
     shared = shared_ranges({name: ranges[name] for name in plan.quantized}, plan.tied)
     macs = layer_macs(model)
     layers = [node.name for node in graph.nodes if node.op_type in LAYERS]
-    integer = [name for name in layers if name in plan.integer]
+    integer = [name for name in layers if name in plan.integer.difference(plan.float_outputs)]
     total = sum(macs.get(name, 0) for name in layers)
     share = sum(macs.get(name, 0) for name in integer) / total if total else float("nan")
     write_quantized(graph, plan, shared, settings)
-    return QuantizedModel(
-        graph.to_model(), tuple(integer), plan.float_reasons, share, ranges
-    )
+    reasons = plan.float_reasons | dict.fromkeys(plan.float_outputs, FLOAT_OUTPUT)
+    return QuantizedModel(graph.to_model(), tuple(integer), reasons, share, ranges)
 
 
 def activation_params(found: Range) -> QuantParams:
