@@ -228,8 +228,17 @@ def test_the_command(answers: Path, tmp_path: Path) -> None:
     assert report["score"] == 100 and report["seed"] == 4 and len(report["bounds"]) >= 6
     assert run(str(tmp_path / "nowhere")).returncode == 2
     assert run(str(answers), "--out", "/no/such/folder/x").returncode == 2
+    assert run(str(answers), "--out", str(tmp_path)).returncode == 2
+    two = ("--format", "junit", "--format", "html")
+    for outs in ((), ("--out", str(tmp_path / "x"))):
+        done = run(str(answers), *two, *outs)
+        assert done.returncode == 2 and "its own file" in done.stderr
     (tmp_path / "one").mkdir()
     shutil.copy(answers / POST, tmp_path / "one")
+    xml, page = tmp_path / "a.xml", tmp_path / "a.html"
+    done = run(str(tmp_path / "one"), *two, "--out", str(xml), "--out", str(page))
+    assert done.returncode == 0, done.stderr
+    assert ElementTree.parse(xml).getroot().tag == "testsuites" and "<html" in page.read_text()
     assert run(str(tmp_path / "one"), "--min-score", "5").returncode == 0
     assert run(str(tmp_path / "one"), "--min-score", "6").returncode == 1
     assert run(str(tmp_path / "one")).stdout.startswith("## 5 of 100 points")
