@@ -15,14 +15,18 @@ import click
 import numpy as np
 
 from solutions.phase1_basics.activation_memory import activation_peak, lifetimes
+from solutions.phase1_basics.batch_prediction import BatchTime, choose_batch_size
+from solutions.phase1_basics.device_choice import choose_device
 from solutions.phase1_basics.exclusive_time import Span, exclusive_times
 from solutions.phase1_basics.layers import Layer, Operation
 from solutions.phase1_basics.load_generator import closed_loop, open_loop, poisson_arrivals
+from solutions.phase1_basics.machine_facts import Gpu, MachineFacts
 from solutions.phase1_basics.percentiles import percentile, percentile_ranks, samples_needed
 from solutions.phase1_basics.postprocessing import softmax
 from solutions.phase1_basics.preprocessing import letterbox, normalise
 from solutions.phase1_basics.roofline import Ceilings, place
 from solutions.phase1_basics.warm_up import is_stable
+from zoo.errors import InferenceError
 from zoo.street import Street, StreetConfig
 from zoo.terminal import run_command
 
@@ -100,6 +104,33 @@ def numbers_example() -> None:
     say("1.5 softmax of 2, 1, 0", _figures(softmax(logits)),
         f"the same plus 1000: {_figures(softmax(logits + np.float32(1000)))}",
         f"the same plus 1000, without the shift: {_figures(naive)}")
+
+
+def batch_example() -> None:
+    """What a number of items costs in batches of 1 and of 8."""
+    times = [BatchTime(1, 0.001), BatchTime(8, 0.004)]
+    lines = []
+    for count in (1, 8, 9):
+        size = choose_batch_size(times, count)
+        costs = {t.size: -(-count // t.size) * t.seconds * 1e3 for t in times}
+        lines.append(f"{count} items: {costs[1]:g} ms one by one, {costs[8]:g} ms in batches of "
+                     f"8; chosen: {size}")
+    say("1.7 batches of 1 take 1 ms, batches of 8 take 4 ms", *lines)
+
+
+def device_example() -> None:
+    """What auto takes on a machine with three GPUs."""
+    gib = 1 << 30
+    gpus = tuple(Gpu(name, (8, 0), 24 * gib, free * gib)
+                 for name, free in (("first", 4), ("second", 11), ("third", 23)))
+    facts = MachineFacts(gpus=gpus, torch_arches=("sm_80",))
+    lines = [f"auto, model of {size} GiB: {found.device} ({found.reason})"
+             for size in (1, 30) for found in [choose_device("auto", facts, size * gib)]]
+    try:
+        choose_device("cuda:7", facts)
+    except InferenceError as error:
+        lines.append(f"cuda:7: {error}")
+    say("1.8 three GPUs with 4, 11 and 23 GiB free", *lines)
 
 
 def warm_up_example() -> None:
@@ -262,6 +293,8 @@ def chapter(out: Path) -> int:
     pickle_example()
     letterbox_example(out)
     numbers_example()
+    batch_example()
+    device_example()
     warm_up_example()
     percentile_example(out)
     stall_example(out)

@@ -57,6 +57,10 @@ def test_the_numbers_are_those_that_the_command_prints(tmp_path: Path) -> None:
         ("between the 360th and the 368th", "the 360th and the 368th"),
         ("block 5, conv 3, im2col 1, relu 1", "block 5, conv 3, im2col 1, relu 1"),
         ("all activations 37, peak 24 during conv3", "24 MB are alive"),
+        ("9 items: 9 ms one by one, 8 ms in batches of 8",
+         "Nine items take 9 ms one by one and 8 ms"),
+        ("1 GiB: cuda:2", "the third, `cuda:2`"), ("30 GiB: cpu", "GiB it takes the CPU"),
+        ("torch can use 3 of them here", "torch can use 3 of them here"),
         ("ridge at 5 operations", "ridge at 5 operations a byte"),
         ("closed loop: p50 1.0 ms, p95 1.0 ms, p99 1.0 ms", "p95 1.0 ms, p99 1.0 ms"),
     ):

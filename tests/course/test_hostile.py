@@ -173,8 +173,25 @@ EARN_NOTHING = {
 }
 
 
+NEEDS = {  # what holds only where the machine has it; elsewhere the report says NOT bounded
+    "files:": ("import it by its path", "read the solution", "read the mistakes",
+               "search the disk"),
+    "processes:": ("start processes", "start a program", "look through git", "open a socket",
+                   "change a file's mode", "change a file's times", "change a file's attributes"),
+}
+
+
+@pytest.fixture(scope="module")
+def not_held() -> str:
+    """The bounds that this machine cannot enforce, as a report says it."""
+    return "\n".join(bound for bound in graded(RIGHT)[1].bounds if "NOT" in bound)
+
+
 @pytest.mark.parametrize("name", list(EARN_NOTHING))
-def test_it_earns_nothing_and_the_report_says_why(name: str) -> None:
+def test_it_earns_nothing_and_the_report_says_why(name: str, not_held: str) -> None:
+    for bound, names in NEEDS.items():
+        if bound in not_held and name in names:
+            pytest.skip(not_held)
     body, reasons, said = EARN_NOTHING[name]
     result, report = graded(body)
     assert result.verdict == Verdict.WRONG, (result, report.bounds)

@@ -49,6 +49,11 @@ class TrackerConfig:
     left_seconds: float = 0.15  # the same for one that was about to leave the picture
     duplicate_iou: float = 0.7  # a new track may not overlap a matched detection by more
 
+    @property
+    def least_match(self) -> float:
+        """The similarity below which no two are ever matched."""
+        return min(self.first_match, self.second_match, self.tentative_match)
+
     def __post_init__(self) -> None:
         assert 0 <= self.low_score <= self.high_score <= self.new_score <= 1, self
         assert self.confirm_hits >= 1 and self.lost_seconds >= 0, self
@@ -151,7 +156,8 @@ class ByteTracker:
         """IoU of the expected boxes with the detections; less where the class is another, none
         where the box lies too far from what the motion lets expect."""
         similarity = iou_matrix(to_corners(self.tracks.states.position), detections.boxes)
-        rows, columns = (similarity > 0).nonzero()  # few pairs overlap: only these are looked at
+        # What follows only lowers it: pairs too far apart to be matched need no look.
+        rows, columns = (similarity >= self.config.least_match).nonzero()
         if not len(rows):
             return similarity
         labels = self.tracks.votes.argmax(axis=1)
