@@ -8,7 +8,7 @@ from zoo.errors import MissingExtraError
 try:
     import jinja2
 except ImportError as missing:
-    raise MissingExtraError("jinja2", "learn") from missing
+    raise MissingExtraError("jinja2", "grade") from missing
 
 FOLDER = Path(__file__).parent
 MARKS = {"done": "✓", "slow": "≈", "wrong": "✗", "todo": "·", "error": "!"}

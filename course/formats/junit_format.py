@@ -8,7 +8,7 @@ from zoo.errors import MissingExtraError
 try:
     from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 except ImportError as missing:
-    raise MissingExtraError("junitparser", "learn") from missing
+    raise MissingExtraError("junitparser", "grade") from missing
 
 ILLEGAL = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, 2.2
 
