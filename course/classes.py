@@ -172,14 +172,22 @@ def grade_on_ray(work: Iterable[Work], address: str) -> Iterator[Graded]:
         import ray
     except ImportError as error:
         raise MissingExtraError("ray", "ray") from error
-    ray.init(address=None if address == "local" else address, ignore_reinit_error=True,
-             log_to_driver=False, include_dashboard=False)
+    try:
+        ray.init(address=address, log_to_driver=False,
+                 runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}})
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise InferenceError(f"--ray {address}: no cluster there ({first})") from error
     try:
         task: Callable[..., Any] = ray.remote(num_cpus=1, max_retries=2)(grade_one)
-        waiting = [task.remote(one) for one in work]  # type: ignore[attr-defined]
+        waiting = {task.remote(one): one for one in work}  # type: ignore[attr-defined]
         while waiting:
-            ready, waiting = ray.wait(waiting, num_returns=1)
-            yield ray.get(ready[0])
+            ready, _ = ray.wait(list(waiting), num_returns=1)
+            one = waiting.pop(ready[0])
+            try:
+                yield ray.get(ready[0])
+            except ray.exceptions.RayError as error:  # its machine is gone, retries and all
+                yield Graded(one.name, None, f"Ray: {type(error).__name__}", fault=True)
     finally:
         ray.shutdown()
 

@@ -196,10 +196,31 @@ def test_no_submissions(tmp_path: Path) -> None:
 
 
 def test_a_class_on_a_ray_cluster(submissions: Path, tmp_path: Path) -> None:
+    """A cluster of two nodes on this machine; then nothing is left to grade."""
     pytest.importorskip("ray")
-    paths = [str(submissions / name) for name in ("ada", "ben")]
-    done = run(*paths, "--out", str(tmp_path / "out"), "--ray", "local")
-    assert done.returncode == 0 and "2 of 2 graded" in done.stdout, done.stderr
+    from ray.cluster_utils import Cluster
+
+    paths = [str(submissions / name) for name in ("ada", "ben", "cleo", "eve")]
+    out = tmp_path / "out"
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        cluster.add_node(num_cpus=1)
+        done = run(*paths, "--out", str(out), "--ray", cluster.address, "--seed", "3")
+    finally:
+        cluster.shutdown()
+    assert done.returncode == 0 and "3 of 4 graded" in done.stdout, done.stderr
+    assert "eve: submission" in done.stderr
+    moments = {path: path.stat().st_mtime_ns for path in out.glob("reports/*.json")}
+    assert run(*paths, "--out", str(out)).returncode == 0
+    assert len(moments) == 3
+    assert moments == {path: path.stat().st_mtime_ns for path in out.glob("reports/*.json")}
+
+
+def test_no_ray_cluster_is_one_line(submissions: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    done = run(str(submissions / "ada"), "--out", str(tmp_path / "out"), "--ray", "auto")
+    assert done.returncode == 2 and "no cluster there" in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
 def test_without_ray_the_extra_is_named(submissions: Path, tmp_path: Path) -> None:
