@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import os
+import socket
 import subprocess
 import sys
 import uuid
@@ -23,6 +24,7 @@ from course.submission import MOST_FILES, SKIPPED
 from zoo.errors import InferenceError, MissingExtraError
 
 LIMIT = 900.0  # seconds for one submission
+ANSWERS_WITHIN = 5.0  # seconds: a cluster's port
 REFUSED = 2  # exit status of ``course grade`` for a submission that cannot be taken in
 ROOT = Path(__file__).parents[1]
 GRADER = ("course", "tests/exercises", "tests/mistakes")  # what a verdict depends upon
@@ -172,6 +174,7 @@ def grade_on_ray(work: Iterable[Work], address: str) -> Iterator[Graded]:
         import ray
     except ImportError as error:
         raise MissingExtraError("ray", "ray") from error
+    _knock(address)
     try:
         ray.init(address=address, log_to_driver=False,
                  runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}})
@@ -190,6 +193,17 @@ def grade_on_ray(work: Iterable[Work], address: str) -> Iterator[Graded]:
                 yield Graded(one.name, None, f"Ray: {type(error).__name__}", fault=True)
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise InferenceError where nobody listens at HOST:PORT; Ray itself would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # auto, local
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWERS_WITHIN).close()
+    except (OSError, OverflowError) as error:
+        raise InferenceError(f"--ray {address}: no cluster there ({error})") from error
 
 
 def processors() -> int:

@@ -216,9 +216,12 @@ def test_a_class_on_a_ray_cluster(submissions: Path, tmp_path: Path) -> None:
     assert moments == {path: path.stat().st_mtime_ns for path in out.glob("reports/*.json")}
 
 
-def test_no_ray_cluster_is_one_line(submissions: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("address", ["auto", "127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_no_ray_cluster_is_one_line(submissions: Path, tmp_path: Path, address: str,
+                                    monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
-    done = run(str(submissions / "ada"), "--out", str(tmp_path / "out"), "--ray", "auto")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # no cluster's address is left there
+    done = run(str(submissions / "ada"), "--out", str(tmp_path / "out"), "--ray", address)
     assert done.returncode == 2 and "no cluster there" in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
