@@ -1,7 +1,9 @@
 """What every command starts with: the checkout, its manifest, its state, its reference."""
 
+import atexit
 import os
 import secrets
+import shutil
 import tempfile
 import zipfile
 from dataclasses import dataclass
@@ -84,6 +86,7 @@ def find_reference(root: Path, named: Path | None) -> Path:
 
 def _unpacked(archive: Path) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="course-reference-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     with zipfile.ZipFile(archive) as content:
         entries = content.infolist()
         if len(entries) > MOST_FILES or sum(e.file_size for e in entries) > MOST_BYTES:

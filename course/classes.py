@@ -1,26 +1,33 @@
-"""A class: many submissions graded side by side, and what their reports say together.
+"""A class: many submissions graded side by side.
 
 Each submission is graded by a process of its own (``course grade``), so memory stays flat and one
 submission cannot hurt another; its report is a file, so a killed run goes on where it was.
 """
 
 import hashlib
+import itertools
 import json
 import os
+import socket
 import subprocess
 import sys
-from collections import Counter
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from course.submission import SKIPPED
+from course.checkout import Checkout
+from course.runner import clean
+from course.submission import MOST_FILES, SKIPPED
 from zoo.errors import InferenceError, MissingExtraError
 
 LIMIT = 900.0  # seconds for one submission
-HARD = 0.6  # an exercise that a smaller share has done is worth teaching again
+ANSWERS_WITHIN = 5.0  # seconds: a cluster's port
+REFUSED = 2  # exit status of ``course grade`` for a submission that cannot be taken in
+ROOT = Path(__file__).parents[1]
+GRADER = ("course", "tests/exercises", "tests/mistakes")  # what a verdict depends upon
 
 
 @dataclass(frozen=True)
@@ -33,11 +40,17 @@ class Work:
     seed: int
     reference: Path | None
 
-    def command(self) -> list[str]:
-        """The command that grades it."""
-        words = [sys.executable, "-m", "course", "grade", str(self.submission), "--format", "json",
-                 "--out", str(self.report), "--seed", str(self.seed)]
+    def command(self, out: Path) -> list[str]:
+        """The command that grades it into that file."""
+        words = [sys.executable, "-m", "course", "grade", str(self.submission),
+                 "--seed", str(self.seed), "--format", "html", "--out", str(self.page),
+                 "--format", "json", "--out", str(out)]
         return words + (["--reference", str(self.reference)] if self.reference else [])
+
+    @property
+    def page(self) -> Path:
+        """The same report for people."""
+        return self.report.with_suffix(".html")
 
 
 @dataclass(frozen=True)
@@ -45,68 +58,114 @@ class Graded:
     """What came of one submission: a report, or the line that refused it."""
 
     name: str
-    report: dict[str, Any] | None
+    report: dict[str, Any] | None  # without messages: memory stays flat
     error: str = ""
+    page: str = ""  # from OUT
+    fault: bool = False  # not refused: the grader broke down
+
+    @property
+    def graders_fault(self) -> bool:
+        """Whether the grader failed, on all of it or on an exercise."""
+        results = self.report["exercises"] if self.report else ()
+        return self.fault or any(result["verdict"] == "error" for result in results)
 
 
 def plan(submissions: Sequence[Path], out: Path, seed: int, reference: Path | None) -> list[Work]:
     """The work for a class; names are made unique."""
     if not submissions:
         raise InferenceError("no submissions: name folders or zip archives")
-    counts = Counter(path.stem for path in submissions)
-    seen: Counter[str] = Counter()
-    work = []
-    for path in submissions:
-        seen[path.stem] += 1
-        name = path.stem if counts[path.stem] == 1 else f"{path.stem}-{seen[path.stem]}"
-        key = f"{name}-{fingerprint(path, seed)}.json"
-        work.append(Work(name, path.resolve(), (out / "reports" / key).resolve(), seed,
+    named = [clean(path.name if path.is_dir() else path.stem)
+             for path in map(Path.absolute, submissions)]
+    solutions = Checkout(ROOT).reference(reference) / "solutions"
+    grader = digest_of([ROOT / name for name in GRADER] + [solutions])
+    work: list[Work] = []
+    for name, path in zip(named, submissions, strict=True):
+        taken, number = {one.name for one in work}, 1
+        unique = name
+        while unique in taken or (named.count(name) > 1 and unique == name):
+            unique, number = f"{name}-{number}", number + 1
+        key = digest_of([path], f"{seed} {grader}")[:12]
+        report = (out / "reports" / f"{unique}-{key}.json").resolve()
+        work.append(Work(unique, path.resolve(), report, seed,
                          reference.resolve() if reference else None))
     return work
 
 
-def fingerprint(path: Path, seed: int) -> str:
-    """Of a submission's files: the same ones need not be graded twice."""
-    digest = hashlib.sha256(str(seed).encode())
-    if path.is_file():
-        digest.update(path.read_bytes())
-    for folder, folders, files in os.walk(path):
+def digest_of(paths: Iterable[Path], salt: str = "") -> str:
+    """Of the Python files, lists and archives there: what is the same need not be graded twice."""
+    digest = hashlib.sha256(salt.encode())
+    for root in paths:
+        for file in [root] if root.is_file() else itertools.islice(_files(root), MOST_FILES):
+            digest.update(f"{file.relative_to(root)}\0".encode("utf-8", "surrogateescape"))
+            with file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _files(root: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(root):
         folders[:] = sorted(f for f in folders if f not in SKIPPED)
-        for name in sorted(n for n in files if n.endswith(".py")):
+        for name in sorted(files):
             file = Path(folder) / name
-            digest.update(str(file.relative_to(path)).encode())
-            if file.is_file() and not file.is_symlink():
-                digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
+            if file.suffix in (".py", ".toml", ".zip") and file.is_file() and (
+                    not file.is_symlink()):
+                yield file
 
 
 def grade_one(work: Work) -> Graded:
     """Grade one submission, or take the report that is there already."""
-    if work.report.exists():
-        try:
-            return Graded(work.name, json.loads(work.report.read_text("utf-8")))
-        except ValueError:  # cut off by a kill
-            work.report.unlink()
-    work.report.parent.mkdir(parents=True, exist_ok=True)
-    partial = work.report.with_suffix(".part")
-    command = [str(partial) if word == str(work.report) else word for word in work.command()]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT,
-                              cwd=Path(__file__).parents[1])
+        return _kept(work) or _graded(work)
+    except OSError as error:
+        return Graded(work.name, None, f"{error.strerror}: {error.filename}", fault=True)
+
+
+def _kept(work: Work) -> Graded | None:
+    """What a former run found, unless the grader failed in it."""
+    if not (work.report.exists() and work.page.exists()):
+        return None
+    try:
+        report = json.loads(work.report.read_text("utf-8"))
+    except ValueError:
+        return None
+    if any(result["verdict"] == "error" for result in report["exercises"]):
+        return None
+    return _slim(work, report)
+
+
+def _graded(work: Work) -> Graded:
+    work.report.parent.mkdir(parents=True, exist_ok=True)
+    partial = work.report.with_suffix(f".{uuid.uuid4().hex[:8]}.part")
+    try:
+        done = subprocess.run(work.command(partial), capture_output=True, text=True, timeout=LIMIT,
+                              errors="replace", cwd=ROOT)
+        if not partial.exists():
+            lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+            return Graded(work.name, None, lines[-1].removeprefix("error: "),
+                          fault=done.returncode != REFUSED)
+        partial.replace(work.report)
     except subprocess.TimeoutExpired:
-        return Graded(work.name, None, f"not graded within {LIMIT:g} s")
-    if not partial.exists():
-        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        return Graded(work.name, None, lines[-1].removeprefix("error: "))
-    partial.replace(work.report)
-    return Graded(work.name, json.loads(work.report.read_text("utf-8")))
+        return Graded(work.name, None, f"not graded within {LIMIT:g} s", fault=True)
+    finally:
+        partial.unlink(missing_ok=True)
+    return _slim(work, json.loads(work.report.read_text("utf-8")))
+
+
+def _slim(work: Work, report: dict[str, Any]) -> Graded:
+    exercises = [{k: v for k, v in result.items() if k != "message"}
+                 for result in report["exercises"]]
+    return Graded(work.name, report | {"exercises": exercises},
+                  page=f"{work.page.parent.name}/{work.page.name}")
 
 
 def grade_here(work: Iterable[Work], workers: int) -> Iterator[Graded]:
     """Side by side on this machine, in the order in which they finish."""
-    with ThreadPoolExecutor(workers) as pool:
+    pool = ThreadPoolExecutor(workers)
+    try:
         for future in as_completed([pool.submit(grade_one, one) for one in work]):
             yield future.result()
+    finally:  # who interrupts a class does not wait for all of it
+        pool.shutdown(cancel_futures=True)
 
 
 def grade_on_ray(work: Iterable[Work], address: str) -> Iterator[Graded]:
@@ -115,48 +174,40 @@ def grade_on_ray(work: Iterable[Work], address: str) -> Iterator[Graded]:
         import ray
     except ImportError as error:
         raise MissingExtraError("ray", "ray") from error
-    ray.init(address=None if address == "local" else address, ignore_reinit_error=True,
-             log_to_driver=False, include_dashboard=False)
+    _knock(address)
+    try:
+        ray.init(address=address, log_to_driver=False,
+                 runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}})
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise InferenceError(f"--ray {address}: no cluster there ({first})") from error
     try:
         task: Callable[..., Any] = ray.remote(num_cpus=1, max_retries=2)(grade_one)
-        waiting = [task.remote(one) for one in work]  # type: ignore[attr-defined]
+        waiting = {task.remote(one): one for one in work}  # type: ignore[attr-defined]
         while waiting:
-            ready, waiting = ray.wait(waiting, num_returns=1)
-            yield ray.get(ready[0])
+            ready, _ = ray.wait(list(waiting), num_returns=1)
+            one = waiting.pop(ready[0])
+            try:
+                yield ray.get(ready[0])
+            except ray.exceptions.RayError as error:  # its machine is gone, retries and all
+                yield Graded(one.name, None, f"Ray: {type(error).__name__}", fault=True)
     finally:
         ray.shutdown()
 
 
-@dataclass(frozen=True)
-class ExerciseSummary:
-    """How a class did on one exercise."""
-
-    id: str
-    title: str
-    verdicts: dict[str, int]
-    share_done: float  # of those who tried
-    mistakes: list[tuple[str, int]]  # named ones, most common first
-
-
-def summaries(graded: Sequence[Graded]) -> list[ExerciseSummary]:
-    """One for each exercise, in order."""
-    results: dict[str, list[dict[str, Any]]] = {}
-    for one in graded:
-        for result in (one.report or {}).get("exercises", ()):
-            results.setdefault(result["id"], []).append(result)
-    found = []
-    for name, rows in results.items():
-        verdicts = Counter(row["verdict"] for row in rows)
-        tried = len(rows) - verdicts["todo"] - verdicts["error"]
-        share = (verdicts["done"] + verdicts["slow"]) / tried if tried else 0.0
-        mistakes = Counter(row["mistake"] or row["reason"] for row in rows
-                           if row["verdict"] == "wrong")
-        found.append(ExerciseSummary(name, rows[0]["title"], dict(verdicts), share,
-                                     mistakes.most_common(3)))
-    return found
+def _knock(address: str) -> None:
+    """Raise InferenceError where nobody listens at HOST:PORT; Ray itself would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # auto, local
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWERS_WITHIN).close()
+    except (OSError, OverflowError) as error:
+        raise InferenceError(f"--ray {address}: no cluster there ({error})") from error
 
 
-def to_teach_again(found: Sequence[ExerciseSummary]) -> list[ExerciseSummary]:
-    """Exercises that fewer than ``HARD`` of those who tried have done, the hardest first."""
-    tried = [s for s in found if set(s.verdicts) - {"todo", "error"}]
-    return sorted((s for s in tried if s.share_done < HARD), key=lambda s: s.share_done)
+def processors() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

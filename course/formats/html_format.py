@@ -2,24 +2,28 @@
 
 from pathlib import Path
 
-from course.verdict import CheckReport
+from course.verdict import CheckReport, Verdict
 from zoo.errors import MissingExtraError
 
+try:
+    import jinja2
+except ImportError as missing:
+    raise MissingExtraError("jinja2", "grade") from missing
+
 FOLDER = Path(__file__).parent
+MARKS = {"done": "✓", "slow": "≈", "wrong": "✗", "todo": "·", "error": "!"}
 
 
-def environment() -> "object":
+def environment() -> jinja2.Environment:
     """The templates of the pages; everything is escaped."""
-    try:
-        import jinja2
-    except ImportError as error:
-        raise MissingExtraError("jinja2", "learn") from error
-    return jinja2.Environment(loader=jinja2.FileSystemLoader(FOLDER), autoescape=True,
-                              trim_blocks=True, lstrip_blocks=True)
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER), undefined=jinja2.StrictUndefined, autoescape=True,
+        trim_blocks=True, lstrip_blocks=True,
+    )
 
 
 def write(report: CheckReport) -> str:
     """Score, verdicts, messages, bounds."""
-    found = environment()
-    page: str = found.get_template("report.html.j2").render(report=report)  # type: ignore[attr-defined]
-    return page
+    counts = {str(verdict): report.count(verdict) for verdict in Verdict}
+    return environment().get_template("report.html.j2").render(report=report, counts=counts,
+                                                               marks=MARKS)

@@ -1,6 +1,7 @@
 """Submissions as people hand them in, reports as others read them, the command."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -228,8 +229,17 @@ def test_the_command(answers: Path, tmp_path: Path) -> None:
     assert report["score"] == 100 and report["seed"] == 4 and len(report["bounds"]) >= 6
     assert run(str(tmp_path / "nowhere")).returncode == 2
     assert run(str(answers), "--out", "/no/such/folder/x").returncode == 2
+    assert run(str(answers), "--out", str(tmp_path)).returncode == 2
+    two = ("--format", "junit", "--format", "html")
+    for outs in ((), ("--out", str(tmp_path / "x"))):
+        done = run(str(answers), *two, *outs)
+        assert done.returncode == 2 and "its own file" in done.stderr
     (tmp_path / "one").mkdir()
     shutil.copy(answers / POST, tmp_path / "one")
+    xml, page = tmp_path / "a.xml", tmp_path / "a.html"
+    done = run(str(tmp_path / "one"), *two, "--out", str(xml), "--out", str(page))
+    assert done.returncode == 0, done.stderr
+    assert ElementTree.parse(xml).getroot().tag == "testsuites" and "<html" in page.read_text()
     assert run(str(tmp_path / "one"), "--min-score", "5").returncode == 0
     assert run(str(tmp_path / "one"), "--min-score", "6").returncode == 1
     assert run(str(tmp_path / "one")).stdout.startswith("## 5 of 100 points")
@@ -289,3 +299,26 @@ def test_pytest_gives_the_same_verdicts(answers: Path, tmp_path: Path) -> None:
     wanted = {r.id: (str(r.verdict), r.reason) for r in grade(mixed, MANIFEST, seed=9).exercises}
     assert seen == wanted
     assert {verdict for verdict, _ in wanted.values()} == {"done", "wrong", "todo"}
+
+
+def test_pytest_shows_a_fault_of_the_grader_as_an_error(answers: Path, tmp_path: Path) -> None:
+    """A sandbox that does not start, in a plugin's hands."""
+    (tmp_path / "broken_sandbox.py").write_text(
+        "from pathlib import Path\nfrom course.sandbox import launch\n"
+        "launch.INSIDE = Path('/nonexistent.py')\n")
+    (tmp_path / "one").mkdir()
+    shutil.copy(answers / POST, tmp_path / "one")
+    out = tmp_path / "junit.xml"
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "tests/exercises", "--submission", str(tmp_path / "one"),
+         "--junitxml", str(out), "-q", "-p", "no:cacheprovider", "-p", "broken_sandbox"],
+        cwd=ROOT, capture_output=True, text=True, timeout=180,
+        env=os.environ | {"PYTHONPATH": path},
+    )
+    assert done.returncode == 1, done.stdout
+    case = next(c for c in ElementTree.parse(out).iter("testcase")
+                if str(c.get("name")).startswith("1.5"))
+    assert case.find("error") is not None and case.find("failure") is None
+    assert {p.get("value") for p in case.iter("property") if p.get("name") == "verdict"} == {
+        "error"}

@@ -106,6 +106,14 @@ class GradedItem(pytest.Item):
         super().__init__(**rest)
         self.exercise, self.order = exercise, order
 
+    def setup(self) -> None:
+        """A fault of the grader is an error here, too, and no failure."""
+        result = report_of(self.config)[self.exercise.id]
+        if result.verdict == "error":
+            self.user_properties += [("verdict", "error"), ("reason", result.reason),
+                                     ("points", result.points), ("max_points", result.max_points)]
+            raise WrongAnswer(f"error: {result.message}")
+
     def runtest(self) -> None:
         result = report_of(self.config)[self.exercise.id]
         self.user_properties += [("verdict", str(result.verdict)), ("reason", result.reason),

@@ -7,4 +7,4 @@ if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
 fi
 "${PYTHON:-python3}" -m venv "$source/venv"
 "$source/venv/bin/pip" install --quiet --constraint "$source/course_checkout/constraints.txt" \
-    --editable "$source/course_checkout[learn]"
+    --editable "$source/course_checkout[grade]"
