@@ -127,6 +127,16 @@ class OnnxGraph:
         self.nodes = [node for node in self.nodes if id(node) not in gone]
         self.refresh()
 
+    def remove_unread(self) -> int:
+        """Take out nodes whose outputs nobody reads; how many there were."""
+        before = len(self.nodes)
+        while True:
+            kept = set(self.outputs) | self.captured
+            unread = [n for n in self.nodes if not any(self.uses(o) or o in kept for o in n.output)]
+            if not unread:
+                return before - len(self.nodes)
+            self.remove(unread)
+
     def fresh(self, stem: str) -> str:
         """A tensor or node name that does not occur yet."""
         self._number += 1

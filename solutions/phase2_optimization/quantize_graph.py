@@ -15,6 +15,7 @@ section 3 (per-channel weights).
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -46,15 +47,24 @@ FLOAT_OUTPUT = "its output is the network's: weights int8, result float"
 BIAS_STEPS = 2.0**30  # a bias takes no more than half of int32; the sums need the rest
 
 
+class Rounded(NamedTuple):
+    """A layer's weights as integers, found by a better search than rounding to nearest."""
+
+    integers: Array  # in the shape of the weights
+    params: QuantParams
+
+
 @dataclass(frozen=True)
 class StaticSettings:
-    """How a graph is quantized."""
+    """How a graph is quantized; nodes by the names that they have in the prepared model."""
 
     calibrator: Callable[[], Calibrator] = MinMax
     keep_float: Mapping[str, str] = field(default_factory=dict)  # node name: reason
     weights: QuantizedType = INT8  # INT7 where x86 without VNNI would saturate
     ranges: Mapping[str, Range] = field(default_factory=dict)  # known beforehand, by tensor
-    rounded: Mapping[str, Array] = field(default_factory=dict)  # integers found by AdaRound
+    rounded: Mapping[str, Rounded] = field(default_factory=dict)  # by layer
+    biases: Mapping[str, Array] = field(default_factory=dict)  # corrected ones, by layer
+    integer_outputs: frozenset[str] = frozenset()  # last layers whose results may be integers
 
 
 @dataclass(frozen=True)
@@ -85,7 +95,9 @@ def quantize_prepared(model: Model, batches: Batches, settings: StaticSettings) 
     unknown = set(settings.keep_float) - {node.name for node in graph.nodes}
     if unknown:
         raise InferenceError(f"no node is named {', '.join(sorted(unknown))}: cannot keep it float")
-    plan = place(graph, known_types(model), dict(settings.keep_float))
+    plan = place(
+        graph, known_types(model), dict(settings.keep_float), settings.integer_outputs
+    )
     wanted = [name for name in plan.quantized if name not in settings.ranges]
     ranges = {name: settings.ranges[name] for name in plan.quantized if name in settings.ranges}
     if wanted:
@@ -171,11 +183,14 @@ def _quantize_weights(
     if weights is None:
         return  # a product of two activations
     bias = graph.constants.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+    bias = settings.biases.get(node.name, bias)
     axis = layer_axis(node, weights)
     params = roomy_weight_params(weights, bias, axis, inputs, settings.weights)
     stem = f"{node.name}/weight"
-    integers = settings.rounded.get(node.name)
-    if integers is None:
+    known = settings.rounded.get(node.name)
+    if known is not None and np.array_equal(known.params.scale, params.scale):
+        integers = known.integers
+    else:
         integers = quantize(weights, params)
     node.input[1] = _stored(graph, stem, integers, params)
     if bias is not None:

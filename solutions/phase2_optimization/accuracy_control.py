@@ -1,0 +1,171 @@
+"""Accuracy-controlled quantization: the fewest layers in float that keep a metric above a floor.
+
+The problem: some networks collapse when everything is quantized, though nine layers in ten do not
+mind. The idea: order the layers by their sensitivity, find by bisection how many of the most
+harmful ones must stay in float, then try to give each of those back, the most expensive first,
+since not every suspect is guilty.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from solutions.phase2_optimization.observation import Batches
+from solutions.phase2_optimization.onnx_rewrite import Model
+from solutions.phase2_optimization.quantize_graph import (
+    QuantizedModel,
+    StaticSettings,
+    quantize_prepared,
+)
+from solutions.phase2_optimization.sensitivity import (
+    Distance,
+    Sensitivity,
+    layer_sensitivity,
+    relative_error,
+)
+from zoo.errors import InferenceError
+
+Metric = Callable[[Model], float]  # higher is better
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One model that was tried."""
+
+    float_layers: tuple[str, ...]
+    score: float
+    kept: bool  # whether it reached the floor
+
+
+@dataclass(frozen=True)
+class ControlledModel:
+    """What accuracy control settled on, and how it came to it."""
+
+    quantized: QuantizedModel
+    score: float
+    floor: float
+    steps: tuple[Step, ...]
+    sensitivity: tuple[Sensitivity, ...]  # the most harmful layer first; empty: not needed
+
+    @property
+    def reached(self) -> bool:
+        """Whether the floor was reached."""
+        return self.score >= self.floor
+
+    def reasons(self) -> list[str]:
+        """One line per layer that stays in float for the metric's sake."""
+        rank = {one.name: place for place, one in enumerate(self.sensitivity, 1)}
+        error = {one.name: one.error for one in self.sensitivity}
+        kept = [name for name in self.quantized.float_layers if name in rank]
+        return [
+            f"{name}: error {error[name]:.3g} when quantized alone, rank {rank[name]} of "
+            f"{len(rank)}; without it the metric is below {self.floor:.4g}"
+            for name in kept
+            if self.quantized.float_layers[name].startswith(KEPT)
+        ]
+
+
+KEPT = "kept by accuracy control"
+
+
+def quantize_to_accuracy(
+    model: Model,
+    batches: Batches,
+    metric: Metric,
+    floor: float,
+    settings: StaticSettings | None = None,
+    *,
+    distance: Distance = relative_error,
+    probes: Sequence[object] | None = None,
+    give_back: int = 8,
+    say: Say = lambda line: None,
+) -> ControlledModel:
+    """Quantize a prepared model with as few layers in float as the floor allows.
+
+    ``metric`` scores an ONNX model; ``batches`` calibrate, ``probes`` (default: the first eight
+    batches) measure the sensitivity; at most ``give_back`` layers are tried to be given back.
+    Where not even the model with every layer in float reaches the floor, InferenceError says so.
+    """
+    given = settings or StaticSettings()
+    calibration = list(batches)
+    whole = quantize_prepared(model, calibration, given)
+    known = replace(given, ranges=whole.ranges)
+    search = _Search(model, calibration, metric, floor, known)
+    if search.try_float(()):
+        return search.result(())
+    say(f"all quantized: {search.score(()):.4g}, below {floor:.4g}")
+    looked_at: Sequence[object] = calibration[:8] if probes is None else probes
+    search.ranking = tuple(
+        layer_sensitivity(model, looked_at, known, distance)  # type: ignore[arg-type]
+    )
+    order = [one.name for one in search.ranking]
+    if not search.try_float(tuple(order)):
+        raise InferenceError(
+            f"with every layer in float the metric is {search.score(tuple(order)):.4g}, below the "
+            f"floor of {floor:.4g}: lower the floor"
+        )
+    kept = _bisect(search, order, say)
+    kept = _return_layers(search, kept, give_back, say)
+    return search.result(kept)
+
+
+def _bisect(search: "_Search", order: list[str], say: Say) -> tuple[str, ...]:
+    """The fewest of the most harmful layers with which the floor is reached."""
+    low, high = 0, len(order)  # low fails, high reaches
+    while high - low > 1:
+        # few layers are enough as a rule: double first, then halve
+        middle = min(max(1, 2 * low), (low + high) // 2) if low < 8 else (low + high) // 2
+        reached = search.try_float(tuple(order[:middle]))
+        say(f"{middle} in float: {search.score(tuple(order[:middle])):.4g}")
+        low, high = (low, middle) if reached else (middle, high)
+    return tuple(order[:high])
+
+
+def _return_layers(
+    search: "_Search", kept: tuple[str, ...], tries: int, say: Say
+) -> tuple[str, ...]:
+    """Quantize layers again, the most work first, where the floor still holds."""
+    macs = {one.name: one.macs for one in search.ranking}
+    for name in sorted(kept, key=lambda one: -macs[one])[:tries]:
+        fewer = tuple(other for other in kept if other != name)
+        if search.try_float(fewer):
+            say(f"{name} given back: {search.score(fewer):.4g}")
+            kept = fewer
+    return kept
+
+
+class _Search:
+    """The models tried so far, by the layers that they keep in float."""
+
+    def __init__(
+        self, model: Model, batches: Batches, metric: Metric, floor: float,
+        settings: StaticSettings,
+    ) -> None:
+        self.model, self.batches, self.settings = model, batches, settings
+        self.metric, self.floor = metric, floor
+        self.ranking: tuple[Sensitivity, ...] = ()
+        self.steps: dict[tuple[str, ...], Step] = {}
+
+    def quantized(self, names: tuple[str, ...]) -> QuantizedModel:
+        """The model with these layers in float, too."""
+        kept = dict.fromkeys(names, f"{KEPT}: it hurts the metric")
+        settings = replace(self.settings, keep_float={**self.settings.keep_float, **kept})
+        return quantize_prepared(self.model, self.batches, settings)
+
+    def try_float(self, names: tuple[str, ...]) -> bool:
+        """Whether the floor is reached with these layers in float."""
+        if names not in self.steps:
+            score = float(self.metric(self.quantized(names).model))
+            self.steps[names] = Step(names, score, score >= self.floor)
+        return self.steps[names].kept
+
+    def score(self, names: tuple[str, ...]) -> float:
+        """What the metric gave."""
+        return self.steps[names].score
+
+    def result(self, names: tuple[str, ...]) -> ControlledModel:
+        """The chosen model with its history."""
+        return ControlledModel(
+            self.quantized(names), self.score(names), self.floor,
+            tuple(self.steps.values()), self.ranking,
+        )
