@@ -113,6 +113,49 @@ def detection_scores(
     )
 
 
+def agreement_scores(
+    reference: Sequence[FrameBoxes], found: Sequence[FrameBoxes], least: float = 0.3
+) -> float:
+    """AP at IoU 0.5 of one detector's boxes where another's with scores >= ``least`` are the truth.
+
+    The mean over the classes that the reference found, 0..1; nan where it found nothing.
+    Raises MissingExtraError without pycocotools, ValueError where the lengths differ.
+    """
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError as error:
+        raise MissingExtraError("pycocotools", "demo") from error
+    if len(reference) != len(found):
+        raise ValueError(f"{len(reference)} frames of reference, {len(found)} of detections")
+    annotations: list[dict[str, Any]] = []
+    for number, (boxes, scores, labels) in enumerate(reference, 1):
+        for box, _, label in zip(*(part[scores >= least] for part in (boxes, scores, labels)),
+                                 strict=True):
+            width, height = box[2:] - box[:2]
+            annotations.append({
+                "id": len(annotations) + 1, "image_id": number, "category_id": int(label) + 1,
+                "bbox": [*box[:2], width, height], "area": width * height, "iscrowd": 0,
+            })
+    rows = _coco_rows(found)
+    if not annotations or not len(rows):
+        return 0.0 if annotations else float("nan")
+    with contextlib.redirect_stdout(io.StringIO()):
+        dataset = COCO()
+        names = sorted({item["category_id"] for item in annotations})
+        dataset.dataset = {
+            "images": [{"id": i + 1} for i in range(len(reference))], "info": {},
+            "categories": [{"id": name, "name": str(name)} for name in names],
+            "annotations": annotations,
+        }
+        dataset.createIndex()
+        evaluation = COCOeval(dataset, dataset.loadRes(rows), "bbox")
+        evaluation.params.iouThrs = np.array([0.5])
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return _mean(evaluation.eval["precision"][0, :, :, 0, -1])
+
+
 def _mean(precision: Floats) -> float:
     known = precision[precision > -1]
     return float(known.mean()) if known.size else float("nan")

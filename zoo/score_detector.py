@@ -20,30 +20,49 @@ FIRST_SEED = 100  # streets 100, 101, ... of the test split
 SCORE, OVERLAP, MOST = 0.01, 0.6, 300
 
 
+Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+def onnx_network(path: Path) -> Network:
+    """An ONNX file in ONNX Runtime, on one thread."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda blob: np.asarray(session.run(None, {name: blob})[0], np.float32)
+
+
 class LibraryDetector:
-    """A detector with the yolox layout, decoded by the book."""
+    """A detector with the yolox layout, decoded by the book.
 
-    def __init__(self, entry: ModelEntry) -> None:
-        import onnxruntime as ort
+    ``network``: what is to be run instead of the entry's file (a quantized variant of it), from
+    float32 [1, 3, h, w] to float32 [1, cells, 5 + classes].
+    """
 
+    def __init__(self, entry: ModelEntry, network: Network | None = None) -> None:
         if entry.input is None or entry.layout != "yolox":
             raise InferenceError(f"{entry.name} is no detector")
         self.entry, self.want = entry, entry.input
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = ort.InferenceSession(
-            str(fetch(entry)), options, providers=["CPUExecutionProvider"]
-        )
+        self.network = network or onnx_network(fetch(entry))
 
     def __call__(self, image: NDArray[np.uint8]) -> FrameBoxes:
         """All boxes of a frame whose class the street knows."""
+        boxes, scores, labels = self.detect(image)
+        street = np.array([CLASSES.index(n) if n in CLASSES else -1 for n in self.entry.labels])
+        known = street[labels] >= 0
+        return FrameBoxes(boxes[known], scores[known], street[labels[known]])
+
+    def detect(self, image: NDArray[np.uint8]) -> FrameBoxes:
+        """All boxes of a frame, labels as in the entry."""
         want = self.want
         scale = min(want.width / image.shape[1], want.height / image.shape[0])
         size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
         canvas = np.full((want.height, want.width, 3), want.pad, np.uint8)
         canvas[: size[1], : size[0]] = cv2.resize(image, size)
         blob = cv2.dnn.blobFromImage(canvas, swapRB=want.color == "rgb")
-        raw = self.session.run(None, {self.session.get_inputs()[0].name: blob})[0][0]
+        raw = self.network(np.asarray(blob, np.float32))[0]
         boxes = self._boxes(raw) / scale
         scores = raw[:, 4:5] * raw[:, 5:]
         labels, best = scores.argmax(axis=1), scores.max(axis=1)
@@ -58,10 +77,8 @@ class LibraryDetector:
             OVERLAP,
         )
         chosen = likely[np.asarray(kept, dtype=np.int64).reshape(-1)][:MOST]
-        street = np.array([CLASSES.index(n) if n in CLASSES else -1 for n in self.entry.labels])
-        chosen = chosen[street[labels[chosen]] >= 0]
         limit = np.array([image.shape[1], image.shape[0]] * 2)
-        return FrameBoxes(np.clip(boxes[chosen], 0, limit), best[chosen], street[labels[chosen]])
+        return FrameBoxes(np.clip(boxes[chosen], 0, limit), best[chosen], labels[chosen])
 
     def _boxes(self, raw: NDArray[np.float32]) -> NDArray[np.float64]:
         parts, start = [], 0

@@ -61,7 +61,8 @@ def round_adaptively(
     an output for which the search found nothing better keeps that.
     """
     how = descent or Descent()
-    real = weights.astype(np.float64) / scale[:, None]
+    real = (weights / scale[:, None]).astype(np.float32)
+    moment = moment.astype(np.float32)
     floor = np.floor(real)
     # in units of steps, the error relative to that of rounding to nearest
     nearest = np.clip(np.rint(real), low, high)

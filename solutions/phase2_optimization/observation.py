@@ -33,8 +33,12 @@ def open_session(model: Model, threads: int = 0) -> Any:
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # onnxruntime's own, a dozen classes
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InferenceError(f"ONNX Runtime cannot run the model: {reason}") from error
+        raise InferenceError(f"ONNX Runtime cannot run the model: {first_line(error)}") from error
+
+
+def first_line(error: Exception) -> str:
+    """What an exception says, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def named_feeds(batches: Batches, session: Any) -> Iterator[dict[str, Array]]:
@@ -106,8 +110,9 @@ def activations(
         try:
             found = session.run(made or None, feeds)
         except Exception as error:  # onnxruntime's own
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InferenceError(f"calibration batch {number} does not run: {reason}") from error
+            raise InferenceError(
+                f"calibration batch {number} does not run: {first_line(error)}"
+            ) from error
         values = feeds | dict(zip(made, found, strict=False))
         yield {name: values[name] for name in names}
 

@@ -26,9 +26,14 @@ from solutions.phase2_optimization.onnx_rewrite import Array, Model, Node, OnnxG
 from solutions.phase2_optimization.placement import LAYERS, layer_axis
 from solutions.phase2_optimization.quantize_graph import Rounded, StaticSettings
 
+MOST_WORK = 1 << 28  # outputs * size^2 of a layer: some ten seconds of AdaRound
+
 
 def with_roundings(model: Model, batches: Batches, settings: StaticSettings) -> StaticSettings:
-    """Settings whose weights are rounded by AdaRound (all that are not kept in float)."""
+    """Settings whose weights are rounded by AdaRound.
+
+    Layers that are kept in float are left out, and those so large that it would take minutes.
+    """
     graph = OnnxGraph(model)
     nodes = _layers(graph, settings)
     seen = observe_layers(model, batches, [node.name for node in nodes], moments=True)
@@ -39,6 +44,8 @@ def with_roundings(model: Model, batches: Batches, settings: StaticSettings) -> 
         weights = graph.constants[node.input[1]]
         params = weight_params(weights, layer_axis(node, weights), settings.weights)
         rows = weights_as_rows(node, weights)
+        if rows.size * rows.shape[-1] > MOST_WORK:
+            continue
         scales = params.scale.reshape(rows.shape[:2])
         most = settings.weights.high
         parts = [

@@ -1,0 +1,143 @@
+"""One float model in every precision: the variants that are compared.
+
+Each is made by one function of this folder, from the same model and the same calibration data.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from solutions.phase2_optimization.accuracy_control import quantize_to_accuracy
+from solutions.phase2_optimization.calibration import CALIBRATORS
+from solutions.phase2_optimization.dynamic_quantization import quantize_dynamic
+from solutions.phase2_optimization.evaluation_task import Run, Task, onnx_run, openvino_run
+from solutions.phase2_optimization.float_conversion import store_bfloat16, store_float16
+from solutions.phase2_optimization.graph_preparation import prepare
+from solutions.phase2_optimization.kernel_form import fit_to_kernels
+from solutions.phase2_optimization.onnx_rewrite import Model
+from solutions.phase2_optimization.quantize_graph import (
+    QuantizedModel,
+    StaticSettings,
+    quantize_prepared,
+)
+from solutions.phase2_optimization.quantized_types import INT4
+from solutions.phase2_optimization.refinement import with_corrected_biases, with_roundings
+from solutions.phase2_optimization.weight_only import quantize_weights
+from zoo.errors import InferenceError, MissingExtraError
+
+REFINED_ON = 64  # batches that AdaRound and bias correction look at
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A model in some precision, loaded and ready to run."""
+
+    name: str
+    model: Model
+    run: Run
+    seconds: float  # that making it took
+    detail: str = ""  # what stays in float, and the like
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A variant that cannot be made here, and the reason."""
+
+    name: str
+    reason: str
+
+
+class VariantMaker:
+    """Makes the variants of a task one after the other; what they share is made once."""
+
+    def __init__(self, task: Task, say: Say = lambda line: None) -> None:
+        self.task, self.say = task, say
+        self.batches = list(task.batches)
+        self._prepared: Model | None = None
+
+    def prepared(self) -> Model:
+        """The float model in the form that quantizes best."""
+        if self._prepared is None:
+            self._prepared = fit_to_kernels(prepare(self.task.model))
+        return self._prepared
+
+    def recipes(self) -> dict[str, Callable[[], QuantizedModel]]:
+        """How each quantized variant is made."""
+        static = {
+            f"static {name}": lambda name=name: self.static(  # type: ignore[misc]
+                StaticSettings(CALIBRATORS[name]))
+            for name in CALIBRATORS
+        }
+        return {
+            "dynamic": lambda: quantize_dynamic(self.task.model),
+            "weights int8": lambda: quantize_weights(self.task.model),
+            "weights int4": lambda: quantize_weights(self.task.model, INT4),
+            **static,
+            "careful": lambda: self.static(self.careful()),
+            "accuracy-controlled": self.controlled,
+        }
+
+    def static(self, settings: StaticSettings) -> QuantizedModel:
+        """Static quantization of the whole network."""
+        return quantize_prepared(self.prepared(), self.batches, settings)
+
+    def careful(self) -> StaticSettings:
+        """Least squared error for activations, AdaRound for weights, corrected biases."""
+        settings = StaticSettings(CALIBRATORS["mse"])
+        few = self.batches[:REFINED_ON]
+        settings = with_roundings(self.prepared(), few, settings)
+        return with_corrected_biases(self.prepared(), few, settings)
+
+    def controlled(self) -> QuantizedModel:
+        """The careful settings with as few layers in float as the task allows."""
+        floor = self.task.score(self.task.model) * (1 - self.task.loss)
+        settings = self.careful()
+        whole = quantize_prepared(self.prepared(), self.batches, settings)
+        found = quantize_to_accuracy(
+            self.prepared(), self.batches, self.task.score, floor,
+            replace(settings, ranges=whole.ranges), distance=self.task.distance, say=self.say,
+        )
+        return found.quantized
+
+    def make(self, name: str) -> Variant | Absent:
+        """One variant, or why there is none."""
+        start = time.perf_counter()
+        try:
+            if name == "fp32":
+                return Variant(name, self.task.model, onnx_run(self.task.model), 0.0)
+            if name == "fp16":
+                model = store_float16(self.task.model)
+                return Variant(name, model, onnx_run(model), time.perf_counter() - start,
+                               "weights stored in 16 bits, computed in 32")
+            if name == "bf16":
+                run, model = openvino_run(self.task.model, "bf16"), store_bfloat16(self.task.model)
+                return Variant(name, model, run, time.perf_counter() - start,
+                               "computed by OpenVINO in 16 bits")
+            made = self.recipes()[name]()
+            seconds = time.perf_counter() - start
+            return Variant(name, made.model, onnx_run(made.model), seconds, described(made))
+        except MissingExtraError as error:
+            return Absent(name, str(error))
+        except InferenceError as error:
+            if name == "fp32":
+                raise
+            return Absent(name, str(error))
+
+    def names(self) -> list[str]:
+        """Every variant, the float ones first."""
+        return ["fp32", "fp16", "bf16", *self.recipes()]
+
+    def all(self) -> Iterator[Variant | Absent]:
+        """Every variant in turn."""
+        for name in self.names():
+            self.say(name)
+            yield self.make(name)
+
+
+def described(made: QuantizedModel) -> str:
+    """How much of a model became integers, in a few words."""
+    share = "" if made.integer_share != made.integer_share else (
+        f", {100 * made.integer_share:.0f}% of the multiplications")
+    layers = len(made.integer_layers)
+    return f"{layers} of {layers + len(made.float_layers)} layers{share}"
