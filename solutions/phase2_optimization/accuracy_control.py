@@ -1,8 +1,8 @@
 """Accuracy-controlled quantization: the fewest layers in float that keep a metric above a floor.
 
 The problem: some networks collapse when everything is quantized, though nine layers in ten do not
-mind. The idea: order the layers by their sensitivity, find by bisection how many of the most
-harmful ones must stay in float, then try to give each of those back, the most expensive first,
+mind. The idea: order the layers by their sensitivity, keep more and more of the most harmful ones
+in float until the floor is reached, then try to give each of those back, the most expensive first,
 since not every suspect is guilty.
 """
 
@@ -77,7 +77,7 @@ def quantize_to_accuracy(
     *,
     distance: Distance = relative_error,
     probes: Sequence[object] | None = None,
-    give_back: int = 8,
+    give_back: int = 16,
     say: Say = lambda line: None,
 ) -> ControlledModel:
     """Quantize a prepared model with as few layers in float as the floor allows.
@@ -104,20 +104,27 @@ def quantize_to_accuracy(
             f"with every layer in float the metric is {search.score(tuple(order)):.4g}, below the "
             f"floor of {floor:.4g}: lower the floor"
         )
-    kept = _bisect(search, order, say)
+    kept = _climb(search, order, say)
     kept = _return_layers(search, kept, give_back, say)
     return search.result(kept)
 
 
-def _bisect(search: "_Search", order: list[str], say: Say) -> tuple[str, ...]:
-    """The fewest of the most harmful layers with which the floor is reached."""
-    low, high = 0, len(order)  # low fails, high reaches
-    while high - low > 1:
-        # few layers are enough as a rule: double first, then halve
-        middle = min(max(1, 2 * low), (low + high) // 2) if low < 8 else (low + high) // 2
+def _climb(search: "_Search", order: list[str], say: Say) -> tuple[str, ...]:
+    """The fewest of the most harmful layers with which the floor is reached.
+
+    Counts grow by half, so that a few layers are found exactly; the gap that is left is halved. A
+    metric need not rise with every layer, so the first success counts, not the best one.
+    """
+    below, count = 0, 1
+    while count < len(order) and not search.try_float(tuple(order[:count])):
+        say(f"{count} in float: {search.score(tuple(order[:count])):.4g}")
+        below, count = count, max(count + 1, count * 3 // 2)
+    high = min(count, len(order))
+    while high - below > 1:
+        middle = (below + high) // 2
         reached = search.try_float(tuple(order[:middle]))
         say(f"{middle} in float: {search.score(tuple(order[:middle])):.4g}")
-        low, high = (low, middle) if reached else (middle, high)
+        below, high = (below, middle) if reached else (middle, high)
     return tuple(order[:high])
 
 

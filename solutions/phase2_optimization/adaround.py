@@ -47,27 +47,29 @@ def start(fraction: Floats) -> Floats:
 
 
 def output_error(difference: Floats, moment: Floats) -> Floats:
-    """d E[x x^T] d^T of each output: differences [outputs, size], moment [size, size]."""
-    return np.asarray(np.einsum("os,os->o", difference @ moment, difference))
+    """d E[x x^T] d^T of each output: differences [..., outputs, size], moment [..., size, size]."""
+    return np.asarray(((difference @ moment) * difference).sum(axis=-1))
 
 
 def round_adaptively(
     weights: Floats, scale: Floats, moment: Floats, low: int, high: int,
     descent: Descent | None = None,
 ) -> Int32:
-    """Integers [outputs, size] for weights [outputs, size] with a scale [outputs].
+    """Integers for weights [..., outputs, size] with a scale [..., outputs].
 
-    ``moment``: E[x x^T] [size, size] of the layer's inputs. Never worse than rounding to nearest:
-    an output for which the search found nothing better keeps that.
+    ``moment``: E[x x^T] [..., size, size] of the layer's inputs; leading axes are the groups of a
+    grouped convolution. Never worse than rounding to nearest: an output for which the search found
+    nothing better keeps that.
     """
     how = descent or Descent()
-    real = (weights / scale[:, None]).astype(np.float32)
+    real = (weights / scale[..., None]).astype(np.float32)
     moment = moment.astype(np.float32)
     floor = np.floor(real)
     # in units of steps, the error relative to that of rounding to nearest
     nearest = np.clip(np.rint(real), low, high)
     base = output_error(nearest - real, moment)
-    weight = 1 / np.maximum(base, 1e-12 * max(float(np.trace(moment)), 1e-300))[:, None]
+    size = np.trace(moment, axis1=-2, axis2=-1)[..., None]
+    weight = (1 / np.maximum(base, np.maximum(1e-9 * size, 1e-30)))[..., None]
     v = start(real - floor)
     first, second = np.zeros_like(v), np.zeros_like(v)
     for step in range(how.steps):
@@ -83,7 +85,7 @@ def round_adaptively(
         v -= how.rate * corrected / (np.sqrt(second / (1 - 0.999 ** (step + 1))) + 1e-12)
     found = np.clip(floor + (rectified_sigmoid(v) >= 0.5), low, high)
     better = output_error(found - real, moment) < base
-    return np.asarray(np.where(better[:, None], found, nearest), np.int32)
+    return np.asarray(np.where(better[..., None], found, nearest), np.int32)
 
 
 def regulariser_slope(h: Floats, progress: float, how: Descent) -> Floats:

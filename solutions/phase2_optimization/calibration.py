@@ -159,7 +159,9 @@ class Entropy(_FromHistogram):
     """The clipping threshold that loses the least information about the distribution.
 
     As in TensorRT: magnitudes in 2048 bins; for each threshold the clipped distribution P is
-    compared with Q, P squeezed into 128 levels, by the Kullback-Leibler divergence.
+    compared with Q, P squeezed into 128 levels, by the Kullback-Leibler divergence. The first bin
+    counts as its neighbour does, as in NVIDIA's pytorch-quantization: the zeros that ReLU makes
+    are exact at any threshold and would outweigh everything else.
     """
 
     LEVELS = 128
@@ -169,6 +171,7 @@ class Entropy(_FromHistogram):
         """The best threshold on both sides, never beyond the extremes."""
         seen = self._seen()
         counts, width = seen.magnitudes()
+        counts = np.concatenate([counts[1:2], counts[1:]])
         ends = range(self.LEVELS, BINS + 1, self.STRIDE)
         best = min(ends, key=lambda end: clipping_divergence(counts, end, self.LEVELS))
         return Range(max(seen.low, -best * width), min(seen.high, best * width))

@@ -8,8 +8,11 @@ x * sigmoid(x) one operator (``swish``), and channels are filled up to the kerne
 from solutions.phase2_optimization.channel_alignment import align_channels
 from solutions.phase2_optimization.focus_layer import join_focus
 from solutions.phase2_optimization.graph_preparation import infer_shapes
-from solutions.phase2_optimization.onnx_rewrite import Model, OnnxGraph
+from solutions.phase2_optimization.onnx_rewrite import Model, OnnxGraph, attribute
 from solutions.phase2_optimization.swish import join_swish
+
+FEW_CHANNELS = 4
+THIN = f"it reads at most {FEW_CHANNELS} channels: slower in integers than in float"
 
 
 def fit_to_kernels(model: Model) -> Model:
@@ -18,3 +21,19 @@ def fit_to_kernels(model: Model) -> Model:
     join_focus(graph)
     join_swish(graph)
     return align_channels(infer_shapes(graph.to_model()))
+
+
+def thin_convolutions(model: Model) -> dict[str, str]:
+    """Convolutions that had better stay in float for speed, by name, with the reason.
+
+    Integer kernels gather each output's window byte by byte in runs of a pixel's channels; for an
+    image's three channels the gathering takes longer than the float kernel takes for everything.
+    """
+    graph = OnnxGraph(model)
+    convolutions = [node for node in graph.nodes if node.op_type == "Conv"]
+    return {
+        node.name: THIN for node in convolutions
+        if attribute(node, "group", 1) == 1
+        and graph.constants.get(node.input[1]) is not None
+        and graph.constants[node.input[1]].shape[1] <= FEW_CHANNELS
+    }

@@ -48,11 +48,8 @@ def with_roundings(model: Model, batches: Batches, settings: StaticSettings) -> 
             continue
         scales = params.scale.reshape(rows.shape[:2])
         most = settings.weights.high
-        parts = [
-            round_adaptively(own, scale, moment, -most, most)
-            for own, scale, moment in zip(rows, scales, seen[node.name].moment, strict=True)
-        ]
-        integers = rows_as_weights(node, np.stack(parts), weights.shape)
+        found_rows = round_adaptively(rows, scales, seen[node.name].moment, -most, most)
+        integers = rows_as_weights(node, found_rows, weights.shape)
         found[node.name] = Rounded(integers.astype(settings.weights.storage), params)
     return replace(settings, rounded=found)
 

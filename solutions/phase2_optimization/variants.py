@@ -13,7 +13,7 @@ from solutions.phase2_optimization.dynamic_quantization import quantize_dynamic
 from solutions.phase2_optimization.evaluation_task import Run, Task, onnx_run, openvino_run
 from solutions.phase2_optimization.float_conversion import store_bfloat16, store_float16
 from solutions.phase2_optimization.graph_preparation import prepare
-from solutions.phase2_optimization.kernel_form import fit_to_kernels
+from solutions.phase2_optimization.kernel_form import fit_to_kernels, thin_convolutions
 from solutions.phase2_optimization.onnx_rewrite import Model
 from solutions.phase2_optimization.quantize_graph import (
     QuantizedModel,
@@ -22,9 +22,11 @@ from solutions.phase2_optimization.quantize_graph import (
 )
 from solutions.phase2_optimization.quantized_types import INT4
 from solutions.phase2_optimization.refinement import with_corrected_biases, with_roundings
+from solutions.phase2_optimization.sensitivity import harmless_outputs
 from solutions.phase2_optimization.weight_only import quantize_weights
 from zoo.errors import InferenceError, MissingExtraError
 
+PROBES = 8  # batches that tell the layers' sensitivity
 REFINED_ON = 64  # batches that AdaRound and bias correction look at
 Say = Callable[[str], None]
 
@@ -66,7 +68,7 @@ class VariantMaker:
         """How each quantized variant is made."""
         static = {
             f"static {name}": lambda name=name: self.static(  # type: ignore[misc]
-                StaticSettings(CALIBRATORS[name]))
+                self.settings(name))
             for name in CALIBRATORS
         }
         return {
@@ -78,13 +80,17 @@ class VariantMaker:
             "accuracy-controlled": self.controlled,
         }
 
+    def settings(self, calibrator: str) -> StaticSettings:
+        """Everything in integers but what is faster in float."""
+        return StaticSettings(CALIBRATORS[calibrator], thin_convolutions(self.prepared()))
+
     def static(self, settings: StaticSettings) -> QuantizedModel:
         """Static quantization of the whole network."""
         return quantize_prepared(self.prepared(), self.batches, settings)
 
     def careful(self) -> StaticSettings:
         """Least squared error for activations, AdaRound for weights, corrected biases."""
-        settings = StaticSettings(CALIBRATORS["mse"])
+        settings = self.settings("mse")
         few = self.batches[:REFINED_ON]
         settings = with_roundings(self.prepared(), few, settings)
         return with_corrected_biases(self.prepared(), few, settings)
@@ -94,9 +100,13 @@ class VariantMaker:
         floor = self.task.score(self.task.model) * (1 - self.task.loss)
         settings = self.careful()
         whole = quantize_prepared(self.prepared(), self.batches, settings)
+        settings = replace(settings, ranges=whole.ranges)
+        probes = self.batches[:: max(1, len(self.batches) // PROBES)]
+        harmless = harmless_outputs(self.prepared(), probes, settings, self.task.distance)
         found = quantize_to_accuracy(
             self.prepared(), self.batches, self.task.score, floor,
-            replace(settings, ranges=whole.ranges), distance=self.task.distance, say=self.say,
+            replace(settings, integer_outputs=harmless), distance=self.task.distance,
+            probes=probes, say=self.say,
         )
         return found.quantized
 
@@ -107,11 +117,12 @@ class VariantMaker:
             if name == "fp32":
                 return Variant(name, self.task.model, onnx_run(self.task.model), 0.0)
             if name == "fp16":
-                model = store_float16(self.task.model)
+                model = store_float16(prepare(self.task.model))
                 return Variant(name, model, onnx_run(model), time.perf_counter() - start,
                                "weights stored in 16 bits, computed in 32")
             if name == "bf16":
-                run, model = openvino_run(self.task.model, "bf16"), store_bfloat16(self.task.model)
+                run = openvino_run(self.task.model, "bf16")
+                model = store_bfloat16(prepare(self.task.model))
                 return Variant(name, model, run, time.perf_counter() - start,
                                "computed by OpenVINO in 16 bits")
             made = self.recipes()[name]()
