@@ -110,16 +110,37 @@ def run_template(file: str) -> int:
         print(f"error: {missing[0]} is not in this copy of the course: what is not done yet has "
               "nothing to fall back to", file=sys.stderr)
         return 2
-    links = [Link(manifest, t, s) for t, s in manifest.templates.items()
-             if t.parent == template.parent]
-    sys.meta_path.insert(0, LinkFinder(links))
-    print(_said(links), file=sys.stderr)
+    print(_link(manifest, template.parent), file=sys.stderr)
     main = importlib.import_module(module_name(template)).main
     return int(main())
 
 
+def link_templates(phase: str) -> str:
+    """Let a phase's solutions run on what the learner has done of it; what is to be said about it.
+
+    Call it before the solutions are imported. Raises InferenceError in a copy of the course that
+    has no solutions of that phase.
+    """
+    from zoo.errors import InferenceError
+
+    if not (ROOT / "solutions" / phase).is_dir():
+        raise InferenceError(
+            f"solutions/{phase} is not in this copy of the course: what is not done yet has "
+            "nothing to fall back to"
+        )
+    return _link(load_manifest(ROOT), Path(phase))
+
+
+def _link(manifest: Manifest, phase: Path) -> str:
+    links = [Link(manifest, t, s) for t, s in manifest.templates.items() if t.parent == phase]
+    sys.meta_path.insert(0, LinkFinder(links))
+    return _said(links)
+
+
 def _said(links: Sequence[Link]) -> str:
     """Which exercises are the learner's and for which the solution stands in."""
+    if not links:
+        return "this phase has no exercises yet: everything runs on the solution"
     entries = {(exercise.id, exercise.title) for link in links for exercise, _ in link.done}
     open_ = {(exercise.id, exercise.title) for link in links for exercise, _ in link.untouched}
     yours = sorted(entries - open_, key=lambda entry: [int(n) for n in entry[0].split(".")])

@@ -53,7 +53,7 @@ def street_task(entry: ModelEntry, streets: int = STREETS) -> Task:
 
     return Task(
         entry.name, model, feeds(entry, model, calibration_frames()), score,
-        f"mAP@0.5:0.95 on {streets} held-out streets", scores_distance,
+        f"mAP@0.5:0.95 on {streets} held-out streets", detections_distance,
     )
 
 
@@ -110,7 +110,7 @@ def video_task(entry: ModelEntry, videos: Sequence[Path]) -> Task:
 
     return Task(
         entry.name, model, feeds(entry, model, calibration), score,
-        f"AP50 against FP32's boxes on {len(judged)} frames", scores_distance, loss=0.03,
+        f"AP50 against FP32's boxes on {len(judged)} frames", detections_distance, loss=0.03,
     )
 
 
@@ -138,16 +138,18 @@ def feeds(entry: ModelEntry, model: Model, frames: Sequence[Image]) -> list[Feed
     return [{name: prepare_image(frame, want)} for frame in frames]
 
 
-def scores_distance(expected: Outputs, found: Outputs) -> float:
-    """How far the class scores moved, relative to their size; cells without objects hardly count.
+def detections_distance(expected: Outputs, found: Outputs) -> float:
+    """How far scores and boxes moved; cells without objects hardly count.
 
-    Outputs: the yolox layout, [n, cells, 5 + classes].
+    The squared error of the class scores, relative to their squared size, and the squared error of
+    the boxes in units of their own width and height, weighted with the squared scores. Outputs: the
+    yolox layout, [n, cells, 5 + classes].
     """
-    real, other = (_class_scores(outputs) for outputs in (expected, found))
-    return float(np.square(other - real).sum() / max(float(np.square(real).sum()), 1e-12))
-
-
-def _class_scores(outputs: Outputs) -> NDArray[np.float64]:
-    rows = outputs[0].astype(np.float64)
-    scores: NDArray[np.float64] = rows[..., 4:5] * rows[..., 5:]
-    return scores
+    real, other = expected[0].astype(np.float64), found[0].astype(np.float64)
+    scores, moved = real[..., 4:5] * real[..., 5:], other[..., 4:5] * other[..., 5:]
+    total = max(float(np.square(scores).sum()), 1e-12)
+    size = np.exp(np.clip(real[..., 2:4], -8, 8))
+    centres = np.square((other[..., :2] - real[..., :2]) / size).sum(axis=-1)
+    sizes = np.square(np.clip(other[..., 2:4] - real[..., 2:4], -8, 8)).sum(axis=-1)
+    boxes = np.square(scores).sum(axis=-1) * (centres + sizes)
+    return float((np.square(moved - scores).sum() + boxes.sum()) / total)

@@ -27,6 +27,8 @@ from solutions.phase2_optimization.weight_only import quantize_weights
 from zoo.errors import InferenceError, MissingExtraError
 
 PROBES = 8  # batches that tell the layers' sensitivity
+NAMES = ("fp32", "fp16", "bf16", "dynamic", "weights int8", "weights int4",
+         *(f"static {name}" for name in CALIBRATORS), "careful", "accuracy-controlled")
 REFINED_ON = 64  # batches that AdaRound and bias correction look at
 Say = Callable[[str], None]
 
@@ -137,7 +139,7 @@ class VariantMaker:
 
     def names(self) -> list[str]:
         """Every variant, the float ones first."""
-        return ["fp32", "fp16", "bf16", *self.recipes()]
+        return list(NAMES)
 
     def all(self) -> Iterator[Variant | Absent]:
         """Every variant in turn."""

@@ -1,0 +1,43 @@
+"""Every precision of a model side by side: FP32, 16 bits, dynamic, static, accuracy-controlled.
+
+    python phase2_optimization/compare_quantization.py
+    python phase2_optimization/compare_quantization.py --model resnet18
+    python phase2_optimization/compare_quantization.py --model mine.onnx --data pictures/
+
+Runs on what you have done of this phase; the solution stands in for the rest, and it says so.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import click
+
+from course.fallback import link_templates
+from zoo.terminal import run_command
+
+
+@click.command()
+@click.option("--model", default="zoo:street-middle", show_default=True,
+              help="a zoo, registry or torchvision name, or an ONNX file")
+@click.option("--data", type=click.Path(path_type=Path),
+              help="for an ONNX file: .npy, .npz or a folder of pictures")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("out/quantization"),
+              show_default=True)
+@click.option("--rounds", type=click.IntRange(3, 10_000), default=30, show_default=True)
+@click.option("--variant", "variants", multiple=True, help="only these, beside fp32; repeatable")
+def compare_quantization(
+    model: str, data: Path | None, output: Path, rounds: int, variants: tuple[str, ...]
+) -> None:
+    """Compare every precision of a model: accuracy, latency, size, energy."""
+    said = link_templates(Path(__file__).parent.name)
+    click.echo(said, err=True)
+    from solutions.phase2_optimization.performance_comparison import chosen, run
+
+    qat = "quantization-aware training: not in this course yet"
+    run(model, data, output, rounds, chosen(variants), (said, qat))
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(compare_quantization))
