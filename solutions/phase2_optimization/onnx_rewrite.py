@@ -5,6 +5,8 @@ directions of those names. ``OnnxGraph`` keeps the constants as arrays, answers 
 writes everything back with :meth:`OnnxGraph.to_model`.
 """
 
+import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,25 @@ def load_onnx(path: Path) -> Model:
     except Exception as error:  # protobuf's, onnx's and the file system's
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InferenceError(f"{path}: cannot be read as an ONNX model: {reason}") from error
+
+
+def save_onnx(model: Model, path: Path) -> None:
+    """Write a model; under its name only when whole. Raises InferenceError where it cannot be."""
+    handle, name = -1, ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(model.SerializeToString())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except OSError as error:
+        raise InferenceError(f"{path} cannot be written: {error.strerror}") from error
+    except ValueError as error:  # protobuf's limit of 2 GB
+        raise InferenceError(f"{path}: the model is too large for one file: {error}") from error
+    finally:
+        if name:
+            Path(name).unlink(missing_ok=True)
 
 
 def copy_model(model: Model) -> Model:

@@ -14,7 +14,7 @@ section 3 (per-channel weights).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ from solutions.phase2_optimization.affine import (
 from solutions.phase2_optimization.calibration import Calibrator, MinMax, Range
 from solutions.phase2_optimization.graph_preparation import prepare
 from solutions.phase2_optimization.integer_layers import quantize_bias
+from solutions.phase2_optimization.kernel_form import fit_to_kernels, thin_convolutions
 from solutions.phase2_optimization.layer_work import layer_macs
 from solutions.phase2_optimization.observation import Batches, observe_ranges
 from solutions.phase2_optimization.onnx_rewrite import Array, Model, Node, OnnxGraph, require_onnx
@@ -84,9 +85,12 @@ def quantize_static(
     """Quantize a float model with ranges observed on calibration data.
 
     ``batches``: arrays for the only input, or dictionaries of arrays by input name. The model
-    itself is not changed. Raises InferenceError for models and data that cannot be used.
+    itself is not changed. Layers that are slower in integers stay in float (``kernel_form``).
+    Raises InferenceError for models and data that cannot be used.
     """
-    return quantize_prepared(prepare(model), batches, settings or StaticSettings())
+    prepared, given = fit_to_kernels(prepare(model)), settings or StaticSettings()
+    kept = {**thin_convolutions(prepared), **given.keep_float}
+    return quantize_prepared(prepared, batches, replace(given, keep_float=kept))
 
 
 def quantize_prepared(model: Model, batches: Batches, settings: StaticSettings) -> QuantizedModel:
