@@ -68,6 +68,7 @@ class ModelEntry:
     labels: tuple[str, ...] = ()
     input: InputConvention | None = None
     arch: str | None = None  # the network that a file of bare weights belongs to
+    quantized_from: str | None = None  # the float entry that it is the INT8 form of
     parts: tuple[FolderPart, ...] = ()  # of a folder; then sha256 and size stand there
 
 
@@ -99,6 +100,11 @@ def find(name: str) -> ModelEntry:
         return known[name]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)
     raise InferenceError(f"no model named {name!r}: did you mean {', '.join(near)}?")
+
+
+def int8_form(name: str) -> ModelEntry | None:
+    """The entry that holds that model in 8-bit integers, where there is one."""
+    return next((entry for entry in entries().values() if entry.quantized_from == name), None)
 
 
 def cache_folder() -> Path:

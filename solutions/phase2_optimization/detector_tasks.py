@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solutions.phase1_basics.image_input import ImageInput, prepare_image
+from solutions.phase2_optimization.detections_distance import detections_distance
 from solutions.phase2_optimization.evaluation_task import Feeds, Run, Task, input_of
 from solutions.phase2_optimization.onnx_rewrite import Model, load_onnx
-from solutions.phase2_optimization.sensitivity import Outputs
 from zoo.errors import InferenceError
 from zoo.evaluate import DetectionScores, FrameBoxes, agreement_scores, detection_scores
 from zoo.registry import ModelEntry, available, fetch, find
@@ -136,20 +136,3 @@ def feeds(entry: ModelEntry, model: Model, frames: Sequence[Image]) -> list[Feed
     want = ImageInput.of_convention(entry.input, "nchw")
     name = input_of(model).name
     return [{name: prepare_image(frame, want)} for frame in frames]
-
-
-def detections_distance(expected: Outputs, found: Outputs) -> float:
-    """How far scores and boxes moved; cells without objects hardly count.
-
-    The squared error of the class scores, relative to their squared size, and the squared error of
-    the boxes in units of their own width and height, weighted with the squared scores. Outputs: the
-    yolox layout, [n, cells, 5 + classes].
-    """
-    real, other = expected[0].astype(np.float64), found[0].astype(np.float64)
-    scores, moved = real[..., 4:5] * real[..., 5:], other[..., 4:5] * other[..., 5:]
-    total = max(float(np.square(scores).sum()), 1e-12)
-    size = np.exp(np.clip(real[..., 2:4], -8, 8))
-    centres = np.square((other[..., :2] - real[..., :2]) / size).sum(axis=-1)
-    sizes = np.square(np.clip(other[..., 2:4] - real[..., 2:4], -8, 8)).sum(axis=-1)
-    boxes = np.square(scores).sum(axis=-1) * (centres + sizes)
-    return float((np.square(moved - scores).sum() + boxes.sum()) / total)

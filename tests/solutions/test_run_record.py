@@ -20,7 +20,7 @@ from zoo.errors import InferenceError
 from zoo.street.truth import CLASSES, FrameTruth, TrueObject
 
 KEYS = ["frames", "analysed", "dropped", "drops", "fps", "latency_ms", "stages_ms",
-        "first_result_s", "peak_rss_mb", "partial", "device", "runtime", "detector"]
+        "first_result_s", "peak_rss_mb", "partial", "device", "runtime", "detector", "precision"]
 SCORES = ["map50", "map", "mota", "idf1", "hota", "route_accuracy"]
 BUS = CLASSES.index("bus")
 

@@ -1,11 +1,13 @@
 """What a device is given to run, and whether this machine is that device."""
 
+import importlib
 import os
 import platform
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from solutions.phase1_basics.onnx_model import CPU, Provider
+from zoo.errors import MissingExtraError
 
 BOARD = Path("/proc/device-tree/model")  # single-board computers say here what they are
 CPU_FACTS = Path("/proc/cpuinfo")
@@ -191,3 +193,14 @@ def describe_machine() -> str:
             model = value.strip()
             break
     return f"{model}, {os.cpu_count()} cores"
+
+
+def runtime_version(runtime: str) -> str:
+    """The version of a runtime, whichever of its packages (onnxruntime, onnxruntime-gpu) is here.
+
+    Raises MissingExtraError where none is.
+    """
+    try:
+        return str(importlib.import_module(runtime).__version__)
+    except ImportError as error:
+        raise MissingExtraError(runtime, runtime) from error

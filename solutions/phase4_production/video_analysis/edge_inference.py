@@ -24,11 +24,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from solutions.phase4_production.video_analysis.annotation import Annotator
-from solutions.phase4_production.video_analysis.detector_choice import (
-    NetworkLoader,
-    choose_detector,
-    onnx_loader,
-)
+from solutions.phase4_production.video_analysis.detector_choice import choose_detector
+from solutions.phase4_production.video_analysis.detector_forms import form_for, network_loader
 from solutions.phase4_production.video_analysis.device_profile import ChosenDevice, choose_device
 from solutions.phase4_production.video_analysis.edge_options import EdgeOptions, edge_options
 from solutions.phase4_production.video_analysis.events import EventWatch
@@ -41,7 +38,6 @@ from solutions.phase4_production.video_analysis.model_pipeline import (
     assemble,
     for_tracking,
 )
-from solutions.phase4_production.video_analysis.openvino_model import OpenVinoModel
 from solutions.phase4_production.video_analysis.result_files import EventFile, TrackFile
 from solutions.phase4_production.video_analysis.run_output import (
     EVENTS,
@@ -92,19 +88,13 @@ class Loaded(NamedTuple):
 
     pipeline: VideoPipeline
     notes: tuple[str, ...]
+    precision: str = "fp32"  # of the detector
 
 
 def warm_up(pipeline: VideoPipeline, reader: FrameReader) -> None:
     """Run the network once on a blank frame: the first inference is always slower."""
     blank = np.zeros((reader.height, reader.width, 3), np.uint8)
     pipeline.detector.infer(pipeline.detector.prepare(blank))
-
-
-def network_loader(runtime: str, threads: int, device: ChosenDevice) -> NetworkLoader:
-    """What loads networks into that runtime."""
-    if runtime == "openvino":
-        return lambda path: OpenVinoModel(path, threads)
-    return onnx_loader(threads, device.providers)
 
 
 def load_pipeline(
@@ -114,20 +104,22 @@ def load_pipeline(
 
     Where the run is ``scored`` against a truth, weak detections are kept for their accuracy.
     """
-    load = network_loader(options.runtime, options.threads or device.profile.threads, device)
+    threads = options.threads or device.profile.threads
+    load = network_loader(options.runtime, threads, device)
     name = options.detector or device.profile.detector
     wanted = options.detector_options()
+    form, note = form_for(options.precision, name, options.runtime, threads, device, wanted)
     with progress_bar("bytes") as bar:
-        task = bar.add_task(f"get {name}", visible=False)
+        task = bar.add_task(f"get {form.name}", visible=False)
         chosen = choose_detector(
-            name, load, wanted, None if scored else for_tracking(),
+            form.name, form.load, wanted, None if scored else for_tracking(),
             progress=lambda done, total: bar.update(
                 task, completed=done, total=total, visible=True
             ),
         )
     pipeline = assemble(chosen.detector, load)
     warm_up(pipeline, reader)
-    return Loaded(pipeline, chosen.notes)
+    return Loaded(pipeline, (*filter(None, (note,)), *chosen.notes), form.precision)
 
 
 def event_watch(options: EdgeOptions, reader: FrameReader, labels: tuple[str, ...]) -> EventWatch:
@@ -157,7 +149,7 @@ def edge(**asked: Any) -> int:
             source, reader.width, reader.height, reader.fps, device, options.runtime,
             options.detector or device.profile.detector, loaded.pipeline.labels,
             options.threads or device.profile.threads, options.realtime or reader.live,
-            tuple(filter(None, (*device.notes, source.note, *loaded.notes))),
+            tuple(filter(None, (*device.notes, source.note, *loaded.notes))), loaded.precision,
         )
         return analyse(loaded.pipeline, reader, watch, options, settings)
 

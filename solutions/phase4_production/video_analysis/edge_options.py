@@ -10,6 +10,8 @@ import click
 from solutions.phase4_production.video_analysis.detector_choice import DetectorOptions
 from solutions.phase4_production.video_analysis.detector_layout import LAYOUTS
 from solutions.phase4_production.video_analysis.device_profile import AUTO, PROFILES
+from solutions.phase4_production.video_analysis.precision_choice import AUTO as AUTO_PRECISION
+from solutions.phase4_production.video_analysis.precision_choice import PRECISIONS
 from solutions.phase4_production.video_analysis.video_source import STREET
 
 RUNTIMES = ("onnxruntime", "openvino")
@@ -58,6 +60,7 @@ class EdgeOptions:
     input_size: tuple[int, int] | None
     device: str
     runtime: str
+    precision: str
     threads: int | None
     realtime: bool
     line: tuple[str, ...]
@@ -100,6 +103,10 @@ OPTIONS = (
                  show_default=True, help="profile of threads, precision and detector"),
     click.option("--runtime", type=click.Choice(RUNTIMES), default=RUNTIMES[0],
                  show_default=True),
+    click.option("--precision", type=click.Choice(PRECISIONS), default=AUTO_PRECISION,
+                 show_default=True,
+                 help="of the detector; auto: the fastest that is accurate enough, measured once "
+                      "on this machine"),
     click.option("--threads", type=click.IntRange(1, 256),
                  help="of the network; default: the device's"),
     click.option("--realtime", is_flag=True,

@@ -11,16 +11,22 @@ from zoo.errors import InferenceError, MissingExtraError
 
 DTYPES = {"f32": "float", "f16": "float16", "f64": "double", "u8": "uint8", "i64": "int64",
           "i32": "int32"}
+HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
 class OpenVinoModel:
     """A network compiled for one stream of single pictures: latency before throughput.
 
+    ``precision``, ``fp32`` or ``bf16``, is that of the arithmetic; what the file holds in 8-bit
+    integers stays so.
+
     Raises InferenceError where the file is missing or not a model that the runtime accepts, and
     MissingExtraError where OpenVINO is not installed.
     """
 
-    def __init__(self, path: Path, threads: int = 1, device: str = "CPU") -> None:
+    def __init__(
+        self, path: Path, threads: int = 1, device: str = "CPU", precision: str = "fp32"
+    ) -> None:
         try:
             import openvino
         except ImportError as error:
@@ -28,7 +34,7 @@ class OpenVinoModel:
         if not path.is_file():
             raise InferenceError(f"model {path}: no such file")
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads,
-                   "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+                   "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": HINTS[precision]}
         try:
             model = openvino.Core().read_model(path)
             self.inputs = [_spec(port) for port in model.inputs]
@@ -45,6 +51,15 @@ class OpenVinoModel:
         """All outputs for one batch of the first input; they are overwritten by the next run."""
         found = self._request.infer([batch], share_inputs=True, share_outputs=True)
         return [found[i] for i in range(len(self.outputs))]
+
+
+def computes_in_bf16() -> bool:
+    """Whether OpenVINO finds bfloat16 arithmetic in this processor; False where it is missing."""
+    try:
+        import openvino
+    except ImportError:
+        return False
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _spec(port: Any) -> TensorSpec:

@@ -2,14 +2,16 @@
 
 import base64
 import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from solutions.phase4_production.video_analysis.device_profile import describe_machine
+from solutions.phase4_production.video_analysis.device_profile import (
+    describe_machine,
+    runtime_version,
+)
 from solutions.phase4_production.video_analysis.frame_samples import Sample
 from solutions.phase4_production.video_analysis.run_output import VIDEO, RunSettings
 from solutions.phase4_production.video_analysis.run_record import RunRecord
@@ -229,10 +231,10 @@ def _facts(settings: RunSettings) -> list[tuple[str, str]]:
     return [
         ("Video", f"{settings.source.name}, {settings.width}×{settings.height}, "
                   f"{settings.fps:g} frames per second"),
-        ("Detector", settings.detector),
-        ("Device", f"{settings.device.label}, {settings.device.precision}"),
+        ("Detector", f"{settings.detector}, {settings.precision}"),
+        ("Device", settings.device.label),
         ("Machine", describe_machine()),
-        ("Runtime", f"{settings.runtime} {version(settings.runtime)}, "
+        ("Runtime", f"{settings.runtime} {runtime_version(settings.runtime)}, "
                     f"{threads} thread{'' if threads == 1 else 's'}, "
                     f"Python {platform.python_version()}"),
     ]

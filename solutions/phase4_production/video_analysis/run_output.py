@@ -41,6 +41,7 @@ class RunSettings:
     threads: int = 1  # of the network
     realtime: bool = False
     notes: tuple[str, ...] = ()  # what is to be said about the run
+    precision: str = "fp32"  # of the detector
 
 
 def prepare_output(folder: Path, video: object) -> None:
@@ -70,7 +71,8 @@ def write_results(
     """
     accuracy = _score(record, settings)
     metrics = metrics_of(record, settings.device.label, settings.runtime, settings.detector,
-                         accuracy.metrics() if accuracy else None, events)
+                         accuracy.metrics() if accuracy else None, events,
+                         settings.precision)
     try:
         write_metrics(metrics, output / METRICS)
         _report(record, metrics, accuracy, settings, output)

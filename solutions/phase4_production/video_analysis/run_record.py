@@ -123,7 +123,7 @@ def percentiles(values: Sequence[float] | NDArray[np.float64]) -> dict[str, floa
 
 def metrics_of(
     record: RunRecord, device: str, runtime: str, detector: str, accuracy: dict[str, float] | None,
-    events: dict[str, Any] | None = None,
+    events: dict[str, Any] | None = None, precision: str = "fp32",
 ) -> dict[str, Any]:
     """The content of ``metrics.json``."""
     first = record.first_result
@@ -141,6 +141,7 @@ def metrics_of(
         "device": device,
         "runtime": runtime,
         "detector": detector,
+        "precision": precision,
     }
     if events is not None:
         metrics["events"] = events
