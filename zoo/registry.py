@@ -94,12 +94,13 @@ def _entry(raw: dict[str, Any]) -> ModelEntry:
 
 
 def find(name: str) -> ModelEntry:
-    """The entry of that name. Raises InferenceError with the nearest names where there is none."""
+    """The entry of that name. Raises InferenceError for any other name."""
     known = entries()
     if name in known:
         return known[name]
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)
-    raise InferenceError(f"no model named {name!r}: did you mean {', '.join(near)}?")
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}?" if near else "`python -m zoo list` prints the names"
+    raise InferenceError(f"no model named {name!r}: {hint}")
 
 
 def int8_form(name: str) -> ModelEntry | None:

@@ -202,7 +202,7 @@ def test_an_unwritable_cache_is_named(tmp_path, monkeypatch) -> None:
 def test_unknown_names_get_near_ones() -> None:
     with pytest.raises(InferenceError, match="yolox-nano"):
         registry.find("yolox-nanno")
-    with pytest.raises(InferenceError, match="zoo:digits"):
+    with pytest.raises(InferenceError, match="zoo list"):
         registry.find("qqqqqq")
 
 
