@@ -51,7 +51,9 @@ def fold_batch_norms(graph: OnnxGraph) -> int:
 
 def _fold(graph: OnnxGraph, norm: Node) -> bool:
     """Put a batch norm into the convolution before it, if there is one that can take it."""
-    conv = graph.producer.get(norm.input[0]) if norm.op_type == "BatchNormalization" else None
+    if norm.op_type != "BatchNormalization" or attribute(norm, "training_mode", 0):
+        return False
+    conv = graph.producer.get(norm.input[0])
     numbers = [graph.constants.get(name) for name in norm.input[1:]]
     if conv is None or conv.op_type != "Conv" or not graph.is_private(conv.output[0]):
         return False

@@ -53,9 +53,8 @@ def equalize(model: Model) -> Model:
     """
     graph = OnnxGraph(model)
     pairs = [pair for pair in (_pair(graph, n) for n in graph.nodes) if pair is not None]
-    for pair in pairs:
-        for node in (pair.first, pair.second):
-            _own_weights(graph, node)
+    for node in {id(node): node for pair in pairs for node in (pair.first, pair.second)}.values():
+        _own_weights(graph, node)
     for _ in range(ROUNDS):
         if max((_equalize_pair(graph, pair) for pair in pairs), default=0.0) < CLOSE:
             break
@@ -94,7 +93,7 @@ def _channels_fit(graph: OnnxGraph, first: Node, second: Node) -> bool:
 
 
 def _rows(graph: OnnxGraph, node: Node) -> Floats:
-    """A view of the weights with one row per output channel."""
+    """The weights with one row per output channel."""
     weights = graph.constants[node.input[1]]
     if node.op_type == "Gemm" and not attribute(node, "transB", 0):
         return weights.T
@@ -102,32 +101,45 @@ def _rows(graph: OnnxGraph, node: Node) -> Floats:
 
 
 def _columns(graph: OnnxGraph, node: Node) -> Floats:
-    """A view of the weights with one row per input channel."""
+    """The weights with one row per input channel."""
     weights = graph.constants[node.input[1]]
     if node.op_type == "Gemm":
         return weights.T if attribute(node, "transB", 0) else weights
-    if attribute(node, "group", 1) == len(weights):
+    if attribute(node, "group", 1) > 1:  # depthwise
         return weights.reshape(len(weights), -1)
-    return weights.reshape(*weights.shape[:2], -1).swapaxes(0, 1)
+    return weights.swapaxes(0, 1).reshape(weights.shape[1], -1)
 
 
 def _own_weights(graph: OnnxGraph, node: Node) -> None:
-    """Copies that may be changed, whoever else reads the same constants."""
+    """Constants under names of their own, whoever else reads them now."""
     for place in range(1, min(len(node.input), 3)):
         if node.input[place]:
-            values = np.array(graph.constants[node.input[place]])
             name = graph.fresh(f"{node.name}/equalized")
-            node.input[place] = graph.set_constant(name, values)
+            node.input[place] = graph.set_constant(name, graph.constants[node.input[place]])
 
 
 def _equalize_pair(graph: OnnxGraph, pair: _Pair) -> float:
     """Equalize once; how far the furthest factor was from 1."""
-    rows, columns = _rows(graph, pair.first), _columns(graph, pair.second)
-    others = tuple(range(1, columns.ndim))
-    factors = equalization_factors(np.abs(rows).max(axis=1), np.abs(columns).max(axis=others))
-    factors = factors.astype(rows.dtype)
-    rows /= factors[:, None]
-    columns *= factors.reshape(-1, *[1] * (columns.ndim - 1))
-    if len(pair.first.input) > 2 and pair.first.input[2]:
-        graph.constants[pair.first.input[2]] /= factors
+    first, second = pair.first, pair.second
+    largest = [np.abs(w).max(axis=1) for w in (_rows(graph, first), _columns(graph, second))]
+    factors = equalization_factors(*largest)
+    _scale(graph, first.input[1], 1 / factors, _axis(first, is_output=True))
+    _scale(graph, second.input[1], factors, _axis(second, is_output=False))
+    if len(first.input) > 2 and first.input[2]:
+        _scale(graph, first.input[2], 1 / factors, -1)
     return float(np.abs(factors - 1).max(initial=0.0))
+
+
+def _axis(layer: Node, is_output: bool) -> int:
+    """The axis of a layer's output or input channels in its weights."""
+    if layer.op_type == "Gemm":
+        return int(is_output != bool(attribute(layer, "transB", 0)))
+    return 0 if is_output or attribute(layer, "group", 1) > 1 else 1
+
+
+def _scale(graph: OnnxGraph, name: str, factors: Floats, axis: int) -> None:
+    """Multiply a constant along an axis; a bias that was one number becomes one per channel."""
+    values = graph.constants[name]
+    shape = [1] * max(values.ndim, 1)
+    shape[axis] = -1
+    graph.set_constant(name, (values * factors.reshape(shape)).astype(values.dtype))

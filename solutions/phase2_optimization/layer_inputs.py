@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from solutions.phase2_optimization.observation import Batches, activations
 from solutions.phase2_optimization.onnx_rewrite import Array, Model, Node, OnnxGraph, attribute
+from zoo.errors import InferenceError
 
 Floats = NDArray[np.floating]
 MOST_ROWS = 4096  # of windows that one batch adds to the moments
@@ -100,7 +101,8 @@ def observe_layers(
 ) -> dict[str, Seen]:
     """Sums of what the named Conv, Gemm and MatMul nodes of a prepared float model see.
 
-    With ``moments``, layers whose windows are larger than MOST_SIZE are left out.
+    With ``moments``, layers whose windows are larger than MOST_SIZE are left out. Raises
+    InferenceError where there are no data.
     """
     graph = OnnxGraph(model)
     nodes = {n.name: n for n in graph.nodes if n.name in set(names)}
@@ -108,7 +110,9 @@ def observe_layers(
         nodes = {k: n for k, n in nodes.items() if window_size(graph, n) <= MOST_SIZE}
     rng = np.random.default_rng(seed)
     seen: dict[str, Seen] = {}
+    batch_count = 0
     for values in activations(model, batches, [node.input[0] for node in nodes.values()]):
+        batch_count += 1
         for name, node in nodes.items():
             weights = graph.constants[node.input[1]]
             rows = windows(node, weights, values[node.input[0]], rng).astype(np.float32)
@@ -121,6 +125,8 @@ def observe_layers(
             so_far.total += rows.sum(axis=1, dtype=np.float64)
             if so_far.products is not None:
                 so_far.products += np.matmul(rows.swapaxes(1, 2), rows)
+    if not batch_count:
+        raise InferenceError("calibration got no data: give at least one batch")
     return seen
 
 

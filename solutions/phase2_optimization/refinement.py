@@ -8,10 +8,7 @@ with what it found, so the techniques can be combined and compared:
     quantize_prepared(model, batches, settings)
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
-
-import numpy as np
 
 from solutions.phase2_optimization.adaround import round_adaptively
 from solutions.phase2_optimization.affine import dequantize, quantize, weight_params
@@ -23,7 +20,7 @@ from solutions.phase2_optimization.layer_inputs import (
 )
 from solutions.phase2_optimization.observation import Batches
 from solutions.phase2_optimization.onnx_rewrite import Array, Model, Node, OnnxGraph
-from solutions.phase2_optimization.placement import LAYERS, layer_axis
+from solutions.phase2_optimization.placement import LAYERS, known_types, layer_axis, place
 from solutions.phase2_optimization.quantize_graph import Rounded, StaticSettings
 
 MOST_WORK = 1 << 28  # outputs * size^2 of a layer: some ten seconds of AdaRound
@@ -32,10 +29,11 @@ MOST_WORK = 1 << 28  # outputs * size^2 of a layer: some ten seconds of AdaRound
 def with_roundings(model: Model, batches: Batches, settings: StaticSettings) -> StaticSettings:
     """Settings whose weights are rounded by AdaRound.
 
-    Layers that are kept in float are left out, and those so large that it would take minutes.
+    Layers that stay in float are left out, and those so large that it would take minutes. Raises
+    InferenceError where there are no data.
     """
     graph = OnnxGraph(model)
-    nodes = _layers(graph, settings)
+    nodes = _layers(graph, model, settings)
     seen = observe_layers(model, batches, [node.name for node in nodes], moments=True)
     found = {}
     for node in nodes:
@@ -57,9 +55,13 @@ def with_roundings(model: Model, batches: Batches, settings: StaticSettings) -> 
 def with_corrected_biases(
     model: Model, batches: Batches, settings: StaticSettings
 ) -> StaticSettings:
-    """Settings whose biases make up for what rounding the weights does to the means."""
+    """Settings whose biases make up for what rounding the weights does to the means.
+
+    Raises InferenceError where there are no data.
+    """
     graph = OnnxGraph(model)
-    nodes = [node for node in _layers(graph, settings) if len(node.input) > 2 and node.input[2]]
+    layers = _layers(graph, model, settings)
+    nodes = [node for node in layers if len(node.input) > 2 and node.input[2]]
     seen = observe_layers(model, batches, [node.name for node in nodes], moments=False)
     found = {}
     for node in nodes:
@@ -80,11 +82,11 @@ def rounded_weights(graph: OnnxGraph, node: Node, settings: StaticSettings) -> A
     return dequantize(quantize(weights, params), params)
 
 
-def _layers(graph: OnnxGraph, settings: StaticSettings) -> Sequence[Node]:
-    """Layers with constant weights that may become integer."""
+def _layers(graph: OnnxGraph, model: Model, settings: StaticSettings) -> list[Node]:
+    """Layers with constant weights that become integer."""
+    plan = place(graph, known_types(model), dict(settings.keep_float), settings.integer_outputs)
     return [
         node for node in graph.nodes
-        if node.op_type in LAYERS and node.name not in settings.keep_float
-        and graph.constants.get(node.input[1], np.zeros(0)).ndim >= 2
-        and node.input[0] not in graph.constants
+        if node.op_type in LAYERS and node.name in plan.integer
+        and node.input[1] in graph.constants
     ]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from solutions.phase2_optimization.graph_preparation import infer_shapes
 from solutions.phase2_optimization.observation import Batches, activations
 from solutions.phase2_optimization.onnx_rewrite import Model, Node, OnnxGraph, attribute
+from zoo.errors import InferenceError
 
 Floats = NDArray[np.floating]
 TINY = 1e-5
@@ -51,7 +52,7 @@ def smooth(model: Model, batches: Batches, alpha: float = 0.5) -> Model:
     """A copy of a prepared model whose layer norms hand on smoother activations.
 
     Only where nothing but MatMul and Gemm nodes with constant weights read a norm's output. The
-    model computes the same.
+    model computes the same. Raises InferenceError where there is no data.
     """
     graph = OnnxGraph(model)
     found = [one for one in (_smoothed(graph, node) for node in graph.nodes) if one is not None]
@@ -62,6 +63,8 @@ def smooth(model: Model, batches: Batches, alpha: float = 0.5) -> Model:
         for name, value in values.items():
             most = np.abs(value).reshape(-1, value.shape[-1]).max(axis=0)
             largest[name] = np.maximum(largest.get(name, most), most)
+    if not largest:
+        raise InferenceError("smoothing got no data: give at least one batch")
     for one in found:
         rows = [np.abs(_rows(graph, layer)).max(axis=1) for layer in one.layers]
         factors = smoothing_factors(largest[one.output], np.max(rows, axis=0), alpha)

@@ -39,14 +39,19 @@ def clipped_for_swish(found: Range, levels: int = UINT8.levels) -> Range:
 def is_swish(graph: OnnxGraph, node: Node) -> bool:
     """Whether a Sigmoid or Mul is a part of x * sigmoid(x)."""
     if node.op_type == "Sigmoid":
-        return any(is_swish(graph, user) for user in graph.uses(node.output[0]))
+        return any(gate_of(graph, user) is node for user in graph.uses(node.output[0]))
+    return gate_of(graph, node) is not None
+
+
+def gate_of(graph: OnnxGraph, node: Node) -> Node | None:
+    """The Sigmoid of a Mul that is x * sigmoid(x), None where a node is something else."""
     if node.op_type != "Mul":
-        return False
-    makers = [graph.producer.get(name) for name in node.input]
-    return any(
-        maker is not None and maker.op_type == "Sigmoid" and maker.input[0] == other
-        for maker, other in zip(makers, reversed(list(node.input)), strict=True)
-    )
+        return None
+    for name, other in (tuple(node.input), tuple(node.input)[::-1]):
+        maker = graph.producer.get(name)
+        if maker is not None and maker.op_type == "Sigmoid" and maker.input[0] == other:
+            return maker
+    return None
 
 
 def join_swish(graph: OnnxGraph) -> int:
@@ -55,22 +60,17 @@ def join_swish(graph: OnnxGraph) -> int:
     The operator is ONNX Runtime's; its meaning goes along as a function of the model, so every
     other runtime can run it, too. How many were joined.
     """
-    pairs = [(node, _sigmoid_of(graph, node)) for node in graph.nodes if node.op_type == "Mul"]
-    joined = [(node, gate) for node, gate in pairs if gate is not None
-              and is_swish(graph, node) and graph.is_private(gate.output[0])]
+    pairs = [(node, gate_of(graph, node)) for node in graph.nodes]
+    joined = [(node, gate) for node, gate in pairs
+              if gate is not None and graph.is_private(gate.output[0])]
     for node, gate in joined:
         node.op_type, node.domain = FUSED, DOMAIN
         node.input[:] = [gate.input[0]]
         node.attribute.append(require_onnx().helper.make_attribute("alpha", 1.0))
-    graph.remove(gate for _, gate in joined if gate is not None)
+    graph.remove(gate for _, gate in joined)
     if joined:
         _describe(graph)
     return len(joined)
-
-
-def _sigmoid_of(graph: OnnxGraph, node: Node) -> Node | None:
-    makers = [graph.producer.get(name) for name in node.input]
-    return next((m for m in makers if m is not None and m.op_type == "Sigmoid"), None)
 
 
 def _describe(graph: OnnxGraph) -> None:
