@@ -2,216 +2,214 @@
 
 ONNX stores a graph as a list of nodes that name their tensors; every rewrite needs the two
 directions of those names. ``OnnxGraph`` keeps the constants as arrays, answers both questions, and
-writes everything back with :meth:`OnnxGraph.to_model`.
+writes everything back with :meth:`OnnxGraph.to_model`. Functions, subgraphs, sparse weights and
+defaults that a caller may override stay as they are.
 """
 
-import os
-import tempfile
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from numpy.typing import NDArray
+import numpy as np
 
-from zoo.errors import InferenceError, MissingExtraError
+from solutions.phase2_optimization.graph_constants import Constants
+from solutions.phase2_optimization.graph_index import GraphIndex
+from solutions.phase2_optimization.graph_types import Shape, TensorType, known_shapes
+from solutions.phase2_optimization.onnx_protobuf import (
+    SUBGRAPHS,
+    Array,
+    Model,
+    Node,
+    attribute,
+    copied,
+    copy_model,
+    load_onnx,
+    require_onnx,
+    save_onnx,
+    set_attribute,
+)
 
-Model = Any  # onnx.ModelProto: onnx ships no types that mypy can use
-Node = Any  # onnx.NodeProto
-Array = NDArray[Any]
+__all__ = [
+    "SUBGRAPHS", "Array", "Model", "Node", "OnnxGraph", "Snapshot", "attribute", "copy_model",
+    "load_onnx", "require_onnx", "save_onnx", "set_attribute",
+]
 
-SUBGRAPHS = frozenset({"If", "Loop", "Scan"})
-
-
-def require_onnx() -> Any:
-    """The onnx package; raises MissingExtraError where it is not installed."""
-    try:
-        import onnx
-    except ImportError as error:
-        raise MissingExtraError("onnx", "learn") from error
-    return onnx
-
-
-def load_onnx(path: Path) -> Model:
-    """Read an ONNX file, external data included.
-
-    Raises InferenceError where the file or a file of external data is missing or broken.
-    """
-    onnx = require_onnx()
-    try:
-        return onnx.load(str(path))
-    except Exception as error:  # protobuf's, onnx's and the file system's
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InferenceError(f"{path}: cannot be read as an ONNX model: {reason}") from error
+DEFAULTS_ARE_INPUTS = 4  # the IR version from which an initializer among the inputs is a default
 
 
-def save_onnx(model: Model, path: Path) -> None:
-    """Write a model; under its name only when whole. Raises InferenceError where it cannot be."""
-    handle, name = -1, ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(model.SerializeToString())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except OSError as error:
-        raise InferenceError(f"{path} cannot be written: {error.strerror}") from error
-    except ValueError as error:  # protobuf's limit of 2 GB
-        raise InferenceError(f"{path}: the model is too large for one file: {error}") from error
-    finally:
-        if name:
-            Path(name).unlink(missing_ok=True)
+class Snapshot(NamedTuple):
+    """A graph as it was at one moment."""
+
+    nodes: list[Node]
+    constants: Constants
+    opsets: list[Any]
+    types: dict[str, TensorType] | None
 
 
-def copy_model(model: Model) -> Model:
-    """A deep copy."""
-    copy = require_onnx().ModelProto()
-    copy.CopyFrom(model)
-    return copy
-
-
-def attribute(node: Node, name: str, default: Any = None) -> Any:
-    """The value of a node's attribute, text decoded, or ``default``."""
-    for found in node.attribute:
-        if found.name == name:
-            value = require_onnx().helper.get_attribute_value(found)
-            return value.decode() if isinstance(value, bytes) else value
-    return default
-
-
-def set_attribute(node: Node, name: str, value: Any) -> None:
-    """Replace or add an attribute."""
-    kept = [found for found in node.attribute if found.name != name]
-    del node.attribute[:]
-    node.attribute.extend([*kept, require_onnx().helper.make_attribute(name, value)])
-
-
-class OnnxGraph:
+class OnnxGraph(GraphIndex):
     """The main graph of a model, for editing; the model given is not changed.
 
-    ``constants`` holds initializers that no caller can override, as arrays by name.
+    ``constants`` holds initializers that no caller can override, as arrays by name; ``folder`` is
+    where files of external data lie.
     """
 
-    def __init__(self, model: Model) -> None:
-        onnx = require_onnx()
-        self.model = copy_model(model)
+    def __init__(self, model: Model, folder: Path | None = None) -> None:
+        super().__init__(model)
         graph = self.model.graph
-        self.outputs: list[str] = [value.name for value in graph.output]
-        self.constants: dict[str, Array] = {
-            tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer
-        }
+        names = {value.name for value in graph.input}
+        weights = list(model.graph.initializer)
+        self._defaults = []
+        if names and model.ir_version >= DEFAULTS_ARE_INPUTS:
+            self._defaults = [copied(t) for t in weights if t.name in names]
+            weights = [tensor for tensor in weights if tensor.name not in names]
+        self.constants = Constants(weights, folder)
+        given = {tensor.name for tensor in self._defaults}
         self.inputs: list[str] = [
-            value.name for value in graph.input if value.name not in self.constants
+            value.name for value in graph.input
+            if value.name not in self.constants and value.name not in given
         ]
-        self.nodes: list[Node] = list(graph.node)
-        self.captured: set[str] = {name for node in self.nodes for name in _captured(node)}
-        self._number = 0
-        self.refresh()
+        self._types: dict[str, TensorType] | None = None
 
-    def refresh(self) -> None:
-        """Look up producers and readers anew, after nodes were added, removed or rewired."""
-        self.producer: dict[str, Node] = {}
-        self._readers: dict[str, list[Node]] = {}
-        for node in self.nodes:
-            self.producer.update((name, node) for name in node.output if name)
-            for name in dict.fromkeys(node.input):
-                self._readers.setdefault(name, []).append(node)
-
-    def uses(self, name: str) -> list[Node]:
-        """The nodes that read a tensor, each once."""
-        return self._readers.get(name, [])
-
-    def is_private(self, name: str) -> bool:
-        """Whether one node alone reads a tensor, and neither the caller nor a subgraph does."""
-        seen_outside = name in self.outputs or name in self.captured
-        return len(self.uses(name)) == 1 and not seen_outside
+    @property
+    def opset(self) -> int:
+        """The version of ONNX's own operators that the model asks for, 0 where it uses none."""
+        found = [o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx")]
+        return int(max(found, default=0))
 
     def activations(self, node: Node) -> list[str]:
         """The inputs of a node that depend on the data."""
         return [name for name in node.input if name and name not in self.constants]
 
+    # What is known of tensors.
+
+    def shape(self, name: str) -> Shape | None:
+        """The shape of a tensor: sizes, symbols, None for an axis of which nothing is known."""
+        if name in self.constants:
+            return self.constants.shape_of(name)
+        known = self.types.get(name)
+        return None if known is None else known.shape
+
+    def dtype(self, name: str) -> np.dtype[Any] | None:
+        """The element type of a tensor, None where it is not known."""
+        if name in self.constants:
+            return self.constants.dtype_of(name)
+        known = self.types.get(name)
+        return None if known is None else known.dtype
+
+    @property
+    def types(self) -> dict[str, TensorType]:
+        """Types by name, inferred when first asked for. They stay true while the graph is edited,
+        since a name keeps its meaning; what is new is missing until :meth:`forget_types`."""
+        if self._types is None:
+            self._types = known_shapes(self)
+        return self._types
+
+    def forget_types(self) -> None:
+        """Let the types be inferred anew."""
+        self._types = None
+
+    def set_type(self, name: str, dtype: np.dtype[Any] | None, shape: Shape | None) -> None:
+        """Tell the type of a tensor that a rewrite makes."""
+        if dtype is not None:
+            self.types[name] = TensorType(dtype, shape)
+
+    def scalar(self, name: str) -> float | None:
+        """The value of a constant of one element, None for anything else."""
+        if name not in self.constants or np.prod(self.constants.shape_of(name), dtype=int) != 1:
+            return None
+        values = self.constants[name]
+        return float(values.reshape(())) if values.dtype.kind in "fiub" else None
+
+    # Editing.
+
     def set_constant(self, name: str, values: Array) -> str:
         """Add or replace a constant; gives back its name."""
         self.constants[name] = values
+        self._taken.add(name)
         return name
 
-    def rename_uses(self, old: str, new: str, nodes: Iterable[Node] | None = None) -> None:
-        """Let nodes (all, if not given) read ``new`` where they read ``old``."""
-        for node in self.nodes if nodes is None else nodes:
-            for place, name in enumerate(node.input):
-                if name == old:
-                    node.input[place] = new
+    def constant(self, stem: str, values: Array) -> str:
+        """Add a constant under a name of its own; gives back the name."""
+        return self.set_constant(self.fresh(stem), values)
 
-    def remove(self, nodes: Iterable[Node]) -> None:
-        """Take nodes out; what they made must not be read any more."""
-        gone = {id(node) for node in nodes}
-        self.nodes = [node for node in self.nodes if id(node) not in gone]
-        self.refresh()
+    def replace(self, old: str, new: str) -> bool:
+        """Let everybody who reads ``old`` read ``new``, which must hold the same values.
+
+        The node that made ``old`` goes where nobody needs it. False, and nothing changed, where the
+        names cannot be exchanged: both are known outside, or ``new`` is no node's output. If
+        ``old`` is known outside it is ``new`` that ends: its maker takes over the name.
+        """
+        if old == new:
+            return False
+        if old in self._pinned:
+            return self._take_over(old, new)
+        for node in self.uses(old):
+            self.set_inputs(node, [new if name == old else name for name in node.input])
+        self._drop_unread(self.producer.get(old))
+        return True
+
+    def _take_over(self, old: str, new: str) -> bool:
+        maker, before = self.producer.get(new), self.producer.get(old)
+        if maker is None or before is None or maker is before or new in self._pinned:
+            return False
+        self.set_output(before, list(before.output).index(old), self.fresh(old))
+        self.set_output(maker, list(maker.output).index(new), old)
+        for node in self.uses(new):
+            self.set_inputs(node, [old if name == new else name for name in node.input])
+        if self._types is not None and new in self._types:
+            self._types[old] = self._types[new]
+        self._drop_unread(before)
+        return True
+
+    def _drop_unread(self, node: Node | None) -> None:
+        """Take a node out if nobody reads what it makes, then those that worked for it alone."""
+        waiting = [node]
+        while waiting:
+            last = waiting.pop()
+            if last is None or not self.has(last) or any(map(self.is_read, last.output)):
+                continue
+            self.discard([last])
+            waiting.extend(self.producer.get(name) for name in last.input)
 
     def remove_unread(self) -> int:
         """Take out nodes whose outputs nobody reads; how many there were."""
         before = len(self.nodes)
-        while True:
-            kept = set(self.outputs) | self.captured
-            unread = [n for n in self.nodes if not any(self.uses(o) or o in kept for o in n.output)]
-            if not unread:
-                return before - len(self.nodes)
-            self.remove(unread)
-
-    def fresh(self, stem: str) -> str:
-        """A tensor or node name that does not occur yet."""
-        self._number += 1
-        return f"{stem}_{self._number}"
-
-    def ordered(self) -> Iterator[Node]:
-        """The nodes in an order in which each finds its inputs made."""
-        waiting = {id(n): sum(i in self.producer for i in _read_by(n)) for n in self.nodes}
-        readers: dict[str, list[Node]] = {}
-        for node in self.nodes:
-            for name in _read_by(node):
-                readers.setdefault(name, []).append(node)
-        ready = [node for node in reversed(self.nodes) if not waiting[id(node)]]
-        while ready:
-            node = ready.pop()
-            yield node
-            for name in node.output:
-                for reader in readers.get(name, []):
-                    waiting[id(reader)] -= 1
-                    if not waiting[id(reader)]:
-                        ready.append(reader)
+        for node in reversed(list(self.nodes)):
+            self._drop_unread(node)
+        return before - len(self.nodes)
 
     def to_model(self) -> Model:
-        """The edited model: nodes in order, constants that nobody reads left out."""
-        onnx = require_onnx()
+        """The edited model: nodes in order, constants that nobody reads left out.
+
+        Raises InferenceError where the graph has a cycle.
+        """
         self.refresh()
         nodes = list(self.ordered())
-        assert len(nodes) == len(self.nodes), "the graph has a cycle"
-        read = {name for node in nodes for name in _read_by(node)} | set(self.outputs)
+        read = self._pinned.union(*(node.input for node in nodes))
         graph = self.model.graph
-        names = {value.name for value in graph.input}
-        kept = {k: v for k, v in self.constants.items() if k in read and k not in names}
-        overridden = {k: v for k, v in self.constants.items() if k in names}
-        copied = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+        fresh = [copied(node) for node in nodes]
+        inputs = [value for value in graph.input if value.name not in self.constants]
+        if len(inputs) < len(graph.input):  # weights that are no inputs need IR version 4
+            del graph.input[:]
+            graph.input.extend(inputs)
+            self.model.ir_version = max(self.model.ir_version, DEFAULTS_ARE_INPUTS)
         del graph.node[:], graph.initializer[:], graph.value_info[:]
-        graph.node.extend(copied)
-        for name, values in (kept | overridden).items():
-            graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+        graph.node.extend(fresh)
+        graph.initializer.extend(self._defaults)
+        graph.initializer.extend(self.constants.stored(n) for n in self.constants if n in read)
         self.nodes = list(graph.node)
         self.refresh()
         return self.model
 
+    def snapshot(self) -> Snapshot:
+        """A copy to go back to with :meth:`restore`."""
+        return Snapshot([copied(node) for node in self.nodes], self.constants.copy(),
+                        list(self.model.opset_import), None if self._types is None
+                        else dict(self._types))
 
-def _captured(node: Node) -> set[str]:
-    """Names that the subgraphs of a node (If, Loop, Scan) read, those of outside included."""
-    found: set[str] = set()
-    for item in node.attribute:
-        for graph in ([item.g] if item.HasField("g") else []) + list(item.graphs):
-            found.update(value.name for value in graph.output)
-            for inner in graph.node:
-                found.update(inner.input)
-                found |= _captured(inner)
-    return found
-
-
-def _read_by(node: Node) -> set[str]:
-    return {name for name in node.input if name} | _captured(node)
+    def restore(self, before: Snapshot) -> None:
+        """Go back to how the graph was; a snapshot serves once."""
+        self.nodes, self.constants, self._types = before.nodes, before.constants, before.types
+        opsets = [copied(opset) for opset in before.opsets]
+        del self.model.opset_import[:]
+        self.model.opset_import.extend(opsets)
+        self.refresh()
