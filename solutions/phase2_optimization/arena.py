@@ -19,6 +19,7 @@ Source: Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Infe
 arXiv:2001.03288, section 5.3 (offset calculation, greedy by size).
 """
 
+import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -115,44 +116,47 @@ ORDERS: dict[str, Callable[[Tensor], tuple[int, ...]]] = {
     "life": lambda t: (t.first - t.last, -t.size),
     "schedule": lambda t: (t.first, -t.size),
 }
-RETRIES = 200
+TRIES = 500  # exchanges in the order, where no order of those above reaches the lower bound
 
 
 def assign(tensors: Sequence[Tensor], alignment: int = ALIGNMENT) -> Arena:
-    """The smallest arena that :func:`best_fit` gives in several orders.
+    """The smallest arena that :func:`best_fit` gives in several orders, improved by exchanges.
 
-    Where no order reaches the lower bound, the tensor that lies highest is placed earlier and
-    earlier, as long as ``RETRIES`` last. Raises InferenceError where a name comes twice.
+    The same tensors always give the same arena. Raises InferenceError where a name comes twice.
     """
     if len({tensor.name for tensor in tensors}) < len(tensors):
         raise InferenceError("two tensors of one name: an offset would belong to either")
-    goal = lower_bound(tensors, alignment)
-    best: Arena | None = None
-    for key in ORDERS.values():
-        arena = best_fit(sorted(tensors, key=key), alignment)
-        best = arena if best is None or arena.size < best.size else best
-        if best.size == goal:
-            return best
-    assert best is not None
-    order = sorted(tensors, key=ORDERS["size"])
-    for _ in range(RETRIES):
-        arena = best_fit(order, alignment)
-        best = min(best, arena, key=lambda found: found.size)
-        if best.size == goal:
+    orders = [sorted(tensors, key=key) for key in ORDERS.values()]
+    arenas = [best_fit(order, alignment) for order in orders]
+    best = min(range(len(orders)), key=lambda i: arenas[i].size)
+    return climbed(orders[best], arenas[best], alignment)
+
+
+def climbed(order: list[Tensor], arena: Arena, alignment: int = ALIGNMENT) -> Arena:
+    """Improve an arena: a tensor that reaches above the lower bound changes its turn.
+
+    It swaps with one that lives at the same time, or moves to its turn; what is not worse stays
+    (hill climbing over plateaus). Ends at the lower bound, or after ``TRIES``.
+    """
+    rng = random.Random(0)
+    goal = lower_bound(order, alignment)
+    for _ in range(TRIES):
+        if arena.size == goal:
             break
-        order = _highest_first(order, arena, alignment)
-    return best
-
-
-def _highest_first(order: list[Tensor], arena: Arena, alignment: int) -> list[Tensor]:
-    """The order with the tensor that reaches the top of the arena at half its old place."""
-    place = max(
-        range(len(order)),
-        key=lambda i: (arena.offsets[order[i].name] + aligned(order[i].size, alignment), i),
-    )
-    rest = order[:place] + order[place + 1:]
-    rest.insert(place // 2, order[place])
-    return rest
+        places = arena.offsets
+        high = [t for t in order if places[t.name] + aligned(t.size, alignment) > goal]
+        tensor = rng.choice(high)
+        turn = order.index(tensor)
+        other = rng.choice([i for i, one in enumerate(order) if one.meets(tensor)])
+        changed = list(order)
+        if rng.random() < 0.5:
+            changed[turn], changed[other] = changed[other], changed[turn]
+        else:
+            changed.insert(other, changed.pop(turn))
+        found = best_fit(changed, alignment)
+        if found.size <= arena.size:
+            order, arena = changed, found
+    return arena
 
 
 def overlapping(tensors: Sequence[Tensor], arena: Arena) -> list[tuple[str, str]]:
