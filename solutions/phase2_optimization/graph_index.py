@@ -166,7 +166,7 @@ class GraphIndex:
                     done.add(id(waiting.pop()))
                     yield node
                 elif id(node) in begun:
-                    raise InferenceError(f"the graph has a cycle through node {_named(node)}")
+                    raise InferenceError(f"the graph has a cycle through node {named(node)}")
                 else:
                     begun.add(id(node))
                     waiting.extend(reversed(missing))
@@ -176,5 +176,6 @@ class GraphIndex:
         return [self.producer[name] for name in read if name in self.producer]
 
 
-def _named(node: Node) -> str:
+def named(node: Node) -> str:
+    """A node's name, or, where it has none, what it is and makes."""
     return repr(node.name or f"{node.op_type} ({', '.join(node.output)})")

@@ -1,0 +1,113 @@
+"""Does a rewritten model still give the same outputs? Both run on the same generated inputs.
+
+Equal means: integers, booleans and texts exactly; floats within 1e-4 of the largest value of that
+output (a sum in another order moves the last digits of all values by about as much); NaN and
+infinities at the same places. An output that differs from itself when the untouched model runs
+twice is random: it can only be compared by shape.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from solutions.phase2_optimization.generated_inputs import Feeds, proposed_inputs
+from solutions.phase2_optimization.onnx_protobuf import Array, Model
+from zoo.errors import InferenceError
+
+TOLERANCE = 1e-4  # of the largest value
+HALF_TOLERANCE = 1e-2  # float16 and bfloat16 have 3 digits
+TINY = 1e-30
+Run = Callable[[Feeds], list[Any]]
+
+
+class OutputCheck:
+    """The outputs of an untouched model, to compare those of rewritten ones with.
+
+    Raises InferenceError where the untouched model cannot run, so that nothing can be checked.
+    """
+
+    def __init__(self, model: Model, folder: Path | None = None, seed: int = 0) -> None:
+        self.folder = folder
+        self.names = [value.name for value in model.graph.output]
+        run = runner(model, folder)
+        reason = "it takes no inputs"
+        for feeds in proposed_inputs(model, seed):
+            try:
+                self.expected, again = run(feeds), run(feeds)
+            except Exception as error:  # the runtime's own
+                reason = first_line(error)
+                continue
+            self.feeds = feeds
+            self.random = {name for name, a, b in zip(self.names, self.expected, again, strict=True)
+                           if difference(a, b)}
+            return
+        raise InferenceError(f"the untouched model does not run on generated inputs: {reason}")
+
+    def fault(self, model: Model) -> str:
+        """What is wrong with a rewritten model's outputs; empty where nothing is."""
+        try:
+            found = runner(model, self.folder)(self.feeds)
+        except Exception as error:  # the runtime's own
+            return f"the model does not run any more: {first_line(error)}"
+        for name, old, new in zip(self.names, self.expected, found, strict=True):
+            told = difference(old, new) if name not in self.random else _other_shape(old, new)
+            if told:
+                return f"output {name!r}: {told}"
+        return ""
+
+
+def runner(model: Model, folder: Path | None) -> Run:
+    """A function that runs a model in ONNX Runtime as it is, without ONNX Runtime's rewrites."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if folder is not None:
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", str(folder))
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return lambda feeds: list(session.run(None, feeds))
+
+
+def difference(old: Any, new: Any, tolerance: float | None = None) -> str:
+    """How two outputs differ beyond the tolerance; empty where they do not."""
+    if isinstance(old, Sequence) and not isinstance(old, str | bytes):
+        if not isinstance(new, Sequence) or len(old) != len(new):
+            return "another number of elements"
+        return next(filter(None, map(difference, old, new)), "")
+    if not isinstance(old, np.ndarray) or not isinstance(new, np.ndarray):
+        return "" if old is new or old == new else "another kind of value"
+    if _other_shape(old, new) or old.dtype != new.dtype:
+        return f"{new.dtype} {list(new.shape)} instead of {old.dtype} {list(old.shape)}"
+    if old.dtype.kind not in "fcV" or not old.size:
+        return "" if np.array_equal(old, new) else "other values"
+    half = old.dtype.itemsize == 2
+    return _float_difference(old, new, tolerance or (HALF_TOLERANCE if half else TOLERANCE))
+
+
+def _float_difference(old: Array, new: Array, tolerance: float) -> str:
+    a, b = old.astype(np.float64), new.astype(np.float64)
+    finite = np.isfinite(a)
+    same_rest = np.array_equal(a[~finite], b[~finite], equal_nan=True)
+    if not same_rest or not np.isfinite(b[finite]).all():
+        return "NaN or infinity at other places"
+    if not finite.any():
+        return ""
+    scale = max(float(np.abs(a[finite]).max()), TINY)
+    worst = float(np.abs(a[finite] - b[finite]).max()) / scale
+    return f"off by {worst:.1e} of the largest value" if worst > tolerance else ""
+
+
+def _other_shape(old: Any, new: Any) -> str:
+    shapes = getattr(old, "shape", None), getattr(new, "shape", None)
+    return "" if shapes[0] == shapes[1] else f"shape {shapes[1]} instead of {shapes[0]}"
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an exception says, or its kind."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
