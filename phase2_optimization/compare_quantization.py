@@ -15,24 +15,17 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 import click
 
 from course.fallback import link_templates
+from solutions.phase2_optimization.comparison_options import comparison_options
 from zoo.terminal import run_command
 
 
 @click.command()
-@click.option("--model", default="zoo:street-middle", show_default=True,
-              help="a zoo, registry or torchvision name, or an ONNX file")
-@click.option("--data", type=click.Path(path_type=Path),
-              help="for an ONNX file: .npy, .npz or a folder of pictures")
-@click.option("--output", type=click.Path(path_type=Path), default=Path("out/quantization"),
-              show_default=True)
-@click.option("--rounds", type=click.IntRange(3, 10_000), default=30, show_default=True)
-@click.option("--variant", "variants", multiple=True, help="only these, beside fp32; repeatable")
+@comparison_options
 def compare_quantization(
     model: str, data: Path | None, output: Path, rounds: int, variants: tuple[str, ...]
 ) -> None:
     """Compare every precision of a model: accuracy, latency, size, energy."""
     said = link_templates(Path(__file__).parent.name)
-    click.echo(said, err=True)
     from solutions.phase2_optimization.performance_comparison import chosen, run
 
     qat = "quantization-aware training: not in this course yet"

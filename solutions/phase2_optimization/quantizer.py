@@ -85,7 +85,7 @@ def quantize_command(model: str, out: Path, method: str, data: Path | None) -> i
         made = maker.recipes()[method]()
         before, after = task.score(task.model), task.score(made.model)
     save_onnx(made.model, out)
-    click.echo(f"{out}: {described(made)} in integers, {out.stat().st_size:,} bytes")
+    click.echo(f"{out}: {described(made)}; {out.stat().st_size:,} bytes")
     click.echo(f"{task.metric_name}: {after:.4f} ({before:.4f} in FP32)")
     for name, reason in made.float_layers.items():
         click.echo(f"  float: {name}: {reason}")

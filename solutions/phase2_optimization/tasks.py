@@ -23,7 +23,7 @@ from solutions.phase2_optimization.evaluation_task import Feeds, Task, agreement
 from solutions.phase2_optimization.layer_work import with_fixed_inputs
 from solutions.phase2_optimization.onnx_rewrite import Array, Model, load_onnx
 from zoo.errors import InferenceError
-from zoo.registry import entries, fetch
+from zoo.registry import entries, fetch, find
 
 NOISE_BATCHES = 32
 MOST = 256  # images of --data
@@ -35,26 +35,27 @@ def find_task(name: str, data: Path | None = None, streets: int | None = None) -
     Raises InferenceError for names that nobody knows, files that are no ONNX models, and data
     that do not fit.
     """
-    if name in TASKS:
-        return _only_own_data(TASKS[name](), data)
     entry = entries().get(name)
-    if entry is not None and entry.kind == "detector":
-        task = detector_task(name, streets) if streets else detector_task(name)
-        return _only_own_data(task, data)
+    is_detector = entry is not None and entry.kind == "detector"
+    if name in TASKS or is_detector:
+        _refuse_data(name, data)
+        if name in TASKS:
+            return TASKS[name]()
+        return detector_task(name, streets) if streets else detector_task(name)
     path = Path(name)
     if path.suffix == ".onnx" or path.is_file():
         return file_task(path, data)
     if entry is not None:
         return file_task(fetch(entry), data)
-    return _only_own_data(torchvision_task(name), data)
+    if name.startswith("zoo:"):
+        find(name)  # says what it is called
+    _refuse_data(name, data)
+    return torchvision_task(name)
 
 
-def _only_own_data(task: Task, data: Path | None) -> Task:
+def _refuse_data(name: str, data: Path | None) -> None:
     if data is not None:
-        raise InferenceError(
-            f"{task.name} brings its own data ({task.metric_name}): --data is for model files"
-        )
-    return task
+        raise InferenceError(f"{name} brings its own data: --data is for model files")
 
 
 def file_task(path: Path, data: Path | None) -> Task:

@@ -4,6 +4,7 @@ Each is made by one function of this folder, from the same model and the same ca
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -149,8 +150,14 @@ class VariantMaker:
 
 
 def described(made: QuantizedModel) -> str:
-    """How much of a model became integers, in a few words."""
-    share = "" if made.integer_share != made.integer_share else (
-        f", {100 * made.integer_share:.0f}% of the multiplications")
+    """What became of a model's layers, in a few words."""
     layers = len(made.integer_layers)
-    return f"{layers} of {layers + len(made.float_layers)} layers{share}"
+    counted = f"{layers} of {layers + len(made.float_layers)} layers"
+    if not layers and made.float_layers:
+        reason, _ = Counter(made.float_layers.values()).most_common(1)[0]
+        return f"none of {len(made.float_layers)} layers ({reason})"
+    if made.integer_share != made.integer_share:
+        return counted
+    if not made.integer_share:
+        return f"weights of {counted}, computed in float"
+    return f"{counted}, {100 * made.integer_share:.0f}% of the multiplications"

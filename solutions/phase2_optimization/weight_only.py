@@ -17,7 +17,6 @@ import numpy as np
 
 from solutions.phase2_optimization.affine import QuantParams, quantize, weight_params
 from solutions.phase2_optimization.graph_preparation import LEAST_OPSET, prepare
-from solutions.phase2_optimization.layer_work import layer_macs
 from solutions.phase2_optimization.onnx_rewrite import (
     Array,
     Model,
@@ -64,10 +63,7 @@ def quantize_weights(
             _store(graph, node, weights, kind, block)
     if kind is INT4:
         graph.model.ir_version = max(graph.model.ir_version, INT4_IR)
-    macs = layer_macs(prepared)
-    total = sum(macs.values())
-    share = sum(macs.get(name, 0) for name in done) / total if total else float("nan")
-    return QuantizedModel(_with_int4(graph), tuple(done), left, share, {})
+    return QuantizedModel(_with_int4(graph), tuple(done), left, 0.0, {})
 
 
 def _store(
