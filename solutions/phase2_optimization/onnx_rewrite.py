@@ -142,6 +142,8 @@ class OnnxGraph(GraphIndex):
             return False
         if old in self._pinned:
             return self._take_over(old, new)
+        if self._types is not None and old in self._types:
+            self._types.setdefault(new, self._types[old])
         for node in self.uses(old):
             self.set_inputs(node, [new if name == old else name for name in node.input])
         self._drop_unread(self.producer.get(old))

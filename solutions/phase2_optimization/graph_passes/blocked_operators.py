@@ -1,0 +1,163 @@
+"""Operators other than convolutions in the blocked layout.
+
+What computes each number for itself does so in any layout. Pooling has kernels of its own. A gate
+of one number per channel and picture (squeeze and excitation) times a tensor is a depthwise
+convolution of kernel 1 whose weights are the gate: faster than leaving the layout and, for a gate
+that the network computes, just as possible, since an operator's weights may be any tensor.
+"""
+
+import numpy as np
+
+from solutions.phase2_optimization.graph_passes.blocked_tensors import BlockedTensors, Twin
+from solutions.phase2_optimization.graph_passes.blocked_weights import DOMAIN
+from solutions.phase2_optimization.onnx_rewrite import Node, attribute
+
+# Functions that make finite numbers of the filling's finite numbers.
+UNARY = frozenset({
+    "Relu", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "LeakyRelu", "Clip", "Elu", "Selu",
+    "Softplus", "Softsign", "Gelu", "QuickGelu", "Neg", "Abs", "Mish", "Erf", "ThresholdedRelu",
+})
+TO_CHANNELS_LAST = [0, 2, 3, 1]
+
+
+def convert_unary(tensors: BlockedTensors, node: Node) -> bool:
+    """An activation of a tensor that has a twin."""
+    twin = tensors.twins.get(node.input[0])
+    if twin is None or any(name in tensors.twins for name in node.input[1:]):
+        return False
+    attributes = {item.name: attribute(node, item.name) for item in node.attribute}
+    made = tensors.graph.add(node.op_type, [twin.name, *node.input[1:]], domain=node.domain,
+                             **attributes)
+    tensors.convert(node, twin._replace(name=made.output[0]))
+    return True
+
+
+def convert_binary(tensors: BlockedTensors, node: Node) -> bool:
+    """Add, Mul, Sub of two twins of one shape, or of a twin and one number."""
+    first, second = (tensors.twins.get(name) for name in node.input)
+    if first is None or second is None:
+        return _with_number(tensors, node)
+    shape = tensors.shape(node.input[0])
+    if shape != tensors.shape(node.input[1]) or not shape or None in shape:
+        return _gated(tensors, node)
+    if not np.array_equal(first.places, second.places) or first.width != second.width:
+        return False
+    made = tensors.graph.add(node.op_type, [first.name, second.name])
+    tensors.convert(node, first._replace(name=made.output[0]))
+    return True
+
+
+def convert_pool(tensors: BlockedTensors, node: Node) -> bool:
+    """MaxPool, AveragePool and the global pools of a tensor that has a twin."""
+    twin = tensors.twins.get(node.input[0])
+    if twin is None or len(node.output) > 1 or len(tensors.shape(node.input[0])) != 4:
+        return False
+    if any(step != 1 for step in attribute(node, "dilations", [])) \
+            or attribute(node, "storage_order", 0) or attribute(node, "ceil_mode", 0):
+        return False
+    attributes = {item.name: attribute(node, item.name) for item in node.attribute
+                  if item.name not in ("dilations", "storage_order", "ceil_mode")}
+    made = tensors.graph.add(node.op_type, [twin.name], domain=DOMAIN, **attributes)
+    tensors.convert(node, twin._replace(name=made.output[0]))
+    return True
+
+
+def convert_concat(tensors: BlockedTensors, node: Node) -> bool:
+    """A Concat of channels of twins; with gaps only where readers can leave them out."""
+    twins = [tensors.twins.get(name) for name in node.input]
+    found = [twin for twin in twins if twin is not None]
+    if attribute(node, "axis") not in (1, -3) or len(found) < len(twins):
+        return False
+    starts = np.cumsum([0, *(twin.width for twin in found)])
+    places = np.concatenate([twin.places + start
+                             for twin, start in zip(found, starts, strict=False)])
+    joined = Twin("", places, int(starts[-1]))
+    if not joined.is_dense and not _only_convolutions_read(tensors, node.output[0]):
+        return False
+    made = tensors.graph.add("Concat", [twin.name for twin in found], axis=1)
+    tensors.convert(node, joined._replace(name=made.output[0]))
+    return True
+
+
+def convert_resize(tensors: BlockedTensors, node: Node) -> bool:
+    """Nearest-neighbour enlarging of height and width by whole numbers."""
+    twin = tensors.twins.get(node.input[0])
+    scales = _whole_scales(tensors, node)
+    if twin is None or scales is None:
+        return False
+    made = tensors.graph.add("Upsample", [twin.name], domain=DOMAIN, scales=scales)
+    tensors.convert(node, twin._replace(name=made.output[0]))
+    return True
+
+
+def convert_transpose(tensors: BlockedTensors, node: Node) -> bool:
+    """NCHW to NHWC: the blocks are written out that way."""
+    twin = tensors.twins.get(node.input[0])
+    if twin is None or not twin.is_dense or attribute(node, "perm") != TO_CHANNELS_LAST:
+        return False
+    made = tensors.graph.add("ReorderOutput", [twin.name], domain=DOMAIN,
+                             channels=twin.channels, channels_last=1)
+    return tensors.graph.replace(node.output[0], made.output[0])
+
+
+def _with_number(tensors: BlockedTensors, node: Node) -> bool:
+    """Arithmetic of a twin and a constant of one element."""
+    for place in (0, 1):
+        twin, other = tensors.twins.get(node.input[place]), node.input[1 - place]
+        rank = len(tensors.shape(node.input[place]))
+        if twin is None or tensors.graph.scalar(other) is None \
+                or len(tensors.shape(other)) > rank:
+            continue
+        names = [twin.name, other] if place == 0 else [other, twin.name]
+        made = tensors.graph.add(node.op_type, names)
+        tensors.convert(node, twin._replace(name=made.output[0]))
+        return True
+    return False
+
+
+def _gated(tensors: BlockedTensors, node: Node) -> bool:
+    """A tensor [1, C, H, W] times a gate [1, C, 1, 1], both with twins."""
+    for place in (0, 1):
+        name, gate_name = node.input[place], node.input[1 - place]
+        twin, gate = tensors.twins[name], tensors.twins[gate_name]
+        shape, gate_shape = tensors.shape(name), tensors.shape(gate_name)
+        fits = len(shape) == len(gate_shape) == 4 and gate_shape == (1, shape[1], 1, 1)
+        if node.op_type != "Mul" or not fits or shape[0] != 1 \
+                or not np.array_equal(twin.places, gate.places) or twin.width != gate.width:
+            continue
+        graph = tensors.graph
+        target = graph.constant("filter_shape", np.array([twin.width, 1, 1, 1], np.int64))
+        weights = graph.add("Reshape", [gate.name, target])
+        made = graph.add("Conv", [twin.name, weights.output[0]], domain=DOMAIN, group=twin.width)
+        tensors.convert(node, twin._replace(name=made.output[0]))
+        return True
+    return False
+
+
+def _only_convolutions_read(tensors: BlockedTensors, name: str) -> bool:
+    """Whether all readers are ungrouped convolutions, which find channels wherever they lie."""
+    graph = tensors.graph
+    return not graph.is_pinned(name) and all(
+        user.op_type in ("Conv", "FusedConv") and attribute(user, "group", 1) == 1
+        and user.input[0] == name and name not in list(user.input)[1:]
+        and user.input[1] in graph.constants
+        and len(graph.constants.shape_of(user.input[1])) == 4
+        for user in graph.uses(name))
+
+
+def _whole_scales(tensors: BlockedTensors, node: Node) -> list[int] | None:
+    """The factors [1, 1, height, width] of a Resize or Upsample that blocks know; else None."""
+    if attribute(node, "mode", "nearest") != "nearest":
+        return None
+    place = 1 if node.op_type == "Upsample" else 2
+    if node.op_type == "Resize":
+        mode = attribute(node, "coordinate_transformation_mode", "half_pixel")
+        rounding = attribute(node, "nearest_mode", "round_prefer_floor")
+        if (mode, rounding) != ("asymmetric", "floor") or len(node.input) != 3 \
+                or attribute(node, "axes") is not None:
+            return None
+    scales = tensors.graph.constants.get(node.input[place]) if len(node.input) > place else None
+    if scales is None or scales.shape != (4,) or (scales != np.round(scales)).any():
+        return None
+    whole = [int(scale) for scale in scales]
+    return whole if whole[:2] == [1, 1] and min(whole) > 0 else None
