@@ -81,6 +81,13 @@ def _size(dim: Any) -> Dim:
     return str(dim.dim_param) or None if kind == "dim_param" else None
 
 
+def _described(name: str, known: TensorType) -> Any:
+    """A TensorType as a ValueInfoProto."""
+    helper = require_onnx().helper
+    return helper.make_tensor_value_info(
+        name, helper.np_dtype_to_tensor_dtype(known.dtype), known.shape)
+
+
 def _skeleton(graph: "OnnxGraph") -> Model:
     onnx = require_onnx()
     source, constants = graph.model, graph.constants
@@ -94,6 +101,9 @@ def _skeleton(graph: "OnnxGraph") -> Model:
     target.sparse_initializer.extend(source.graph.sparse_initializer)
     for name in graph.outputs:
         target.output.add().name = name
+    target.value_info.extend(
+        _described(name, graph.told[name]) for node in graph.nodes for name in node.output
+        if name in graph.told)
     for name in constants:
         if constants.bytes_of(name) <= SEEN_WHOLE:
             target.initializer.append(constants.embedded(name))

@@ -68,6 +68,7 @@ class OnnxGraph(GraphIndex):
             if value.name not in self.constants and value.name not in given
         ]
         self._types: dict[str, TensorType] | None = None
+        self.told: dict[str, TensorType] = {}  # of what operators unknown to onnx make
 
     @property
     def opset(self) -> int:
@@ -104,7 +105,10 @@ class OnnxGraph(GraphIndex):
         return self._types
 
     def forget_types(self) -> None:
-        """Let the types be inferred anew."""
+        """Let the types be inferred anew; what no inference can find is kept."""
+        known = self._types or {}
+        self.told.update((name, known[name]) for node in self.nodes if node.domain
+                         for name in node.output if name in known)
         self._types = None
 
     def set_type(self, name: str, dtype: np.dtype[Any] | None, shape: Shape | None) -> None:
