@@ -7,16 +7,24 @@ and layouts, which only it does.
 
 from collections.abc import Callable
 
+from solutions.phase2_optimization.graph_passes.blocked_layout import blocked_layout
 from solutions.phase2_optimization.graph_passes.constants import lift_constants
 from solutions.phase2_optimization.graph_passes.dead_code import drop_dead_nodes
+from solutions.phase2_optimization.graph_passes.fused_conv import (
+    fuse_activations,
+    fuse_residuals,
+)
+from solutions.phase2_optimization.graph_passes.norm_folding import fold_norms, fold_scales
+from solutions.phase2_optimization.graph_passes.pad_folding import fold_pads
+from solutions.phase2_optimization.graph_passes.quick_gelu import fuse_swish
 from solutions.phase2_optimization.onnx_rewrite import OnnxGraph
 
 Pass = Callable[[OnnxGraph], int]  # rewrites the graph; gives back how many places it changed
 
 CLEANING: tuple[Pass, ...] = (drop_dead_nodes, lift_constants)
-FUSIONS: tuple[Pass, ...] = ()
-FOR_ONNXRUNTIME: tuple[Pass, ...] = ()
-LAYOUT: tuple[Pass, ...] = ()
+FUSIONS: tuple[Pass, ...] = (fold_pads, fold_norms, fold_scales)
+FOR_ONNXRUNTIME: tuple[Pass, ...] = (fuse_swish, fuse_residuals, fuse_activations)
+LAYOUT: tuple[Pass, ...] = (blocked_layout,)
 
 PORTABLE: tuple[Pass, ...] = (*CLEANING, *FUSIONS)
 PORTABLE_STAGES = (PORTABLE,)
