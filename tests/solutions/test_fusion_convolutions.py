@@ -264,7 +264,7 @@ def test_a_model_for_another_processor_is_refused():
     eight = graph.to_model()
     assert block_size_of(eight) == 8
     check_block_size(eight, here=8)
-    with pytest.raises(InferenceError, match="8 channels at a time.* 16 on this one"):
+    with pytest.raises(InferenceError, match=r"8 channels at a time.* 16 on this one"):
         check_block_size(eight, here=16)
     assert to_blocked_layout(OnnxGraph(graph_model), 1) == 0
 
