@@ -4,9 +4,9 @@ Each runs with its defaults, since that is what its users get; none may change t
 """
 
 import contextlib
-import io
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import os
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from solutions.phase2_optimization.onnx_rewrite import Model, copy_model
 
@@ -33,11 +33,7 @@ def onnxsim() -> Optimizer:
     """onnxsim: onnxoptimizer's passes and constant folding by ONNX Runtime, to a fixed point."""
     import onnxsim as package
 
-    def simplify(model: Model) -> Any:
-        with contextlib.redirect_stdout(io.StringIO()):
-            return package.simplify(copy_model(model))[0]
-
-    return simplify
+    return lambda model: package.simplify(copy_model(model))[0]
 
 
 def onnxoptimizer() -> Optimizer:
@@ -59,7 +55,31 @@ def peers() -> Peers:
     missing = []
     for name, make in PEERS.items():
         try:
-            found[name] = make()
+            found[name] = _silent(make())
         except ImportError as error:
             missing.append(f"{name} is not installed ({error}): pip install '.[bench]'")
     return Peers(found, missing)
+
+
+def _silent(optimize: Optimizer) -> Optimizer:
+    def run(model: Model) -> Model:
+        with _no_output():
+            return optimize(model)
+
+    return run
+
+
+@contextlib.contextmanager
+def _no_output() -> Iterator[None]:
+    """Nothing on either stream, of C++ either: onnxsim warns about every node that it skips."""
+    kept = [os.dup(1), os.dup(2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        for stream, copy in zip((1, 2), kept, strict=True):
+            os.dup2(copy, stream)
+            os.close(copy)
+        os.close(nowhere)
