@@ -10,8 +10,10 @@ nobody reads: the network's function does not change.
     relu                                           0 stays 0
     conv 10 -> 32      weights [32, 10, 3, 3]      [32, 16, 3, 3], zero for the new inputs
 
-The first layer's 3 input channels cannot be filled up; there the kernel gets a column of zeros
-(3x3 becomes 3x4), so that its 36 bytes divide by 4.
+Between the two only such operators may lie that treat every channel alike, and whatever an Add or
+Mul joins must have the same number of channels: one channel that is spread over 16 would end up as
+one channel and 15 of zeros. Channels that are counted elsewhere (a Reshape, a Concat, the sizes of
+a Resize, the network's own inputs and outputs) stay as they are.
 """
 
 import numpy as np
@@ -22,7 +24,6 @@ from solutions.phase2_optimization.shared_scales import TiedTensors
 
 BLOCK = 16  # output channels that ONNX Runtime's kernels compute at once
 STEP = 8  # beyond one block
-TO_THE_END = 1 << 30  # a Slice that ends here or later ends where its input ends
 POINTWISE = frozenset({"Relu", "Clip", "Sigmoid", "LeakyRelu", "Resize", "MaxPool", "AveragePool"})
 
 
@@ -38,7 +39,8 @@ def align_channels(model: Model) -> Model:
         leader = groups.leader(node.output[0])
         rows = 0 if leader in fixed else aligned(len(weights)) - len(weights)
         source = groups.leader(node.input[0])
-        columns = 0 if source in fixed else aligned(weights.shape[1]) - weights.shape[1]
+        read_by_it = node.input[0] in graph.producer and source not in fixed
+        columns = aligned(weights.shape[1]) - weights.shape[1] if read_by_it else 0
         if rows or columns:
             _fill(graph, node, rows, columns)
     return infer_shapes(graph.to_model())
@@ -50,12 +52,22 @@ def aligned(channels: int) -> int:
 
 
 def _is_plain_conv(graph: OnnxGraph, node: Node) -> bool:
+    """Whether a convolution's weights and bias are its own constants, each for all channels."""
+    constant = [name in graph.constants for name in node.input[1:] if name]
     return (
         node.op_type == "Conv"
-        and node.input[1] in graph.constants
+        and all(constant)
         and attribute(node, "group", 1) == 1
-        and len(graph.uses(node.input[1])) == 1
+        and graph.is_private(node.input[1])
     )
+
+
+def _channels(graph: OnnxGraph, name: str) -> tuple[int, int] | None:
+    """The number of channels of a tensor and of its axes, None where they are not known."""
+    shape = graph.shape(name)
+    if shape is None or len(shape) < 2 or not isinstance(shape[1], int):
+        return None
+    return shape[1], len(shape)
 
 
 def _channel_groups(graph: OnnxGraph) -> tuple[TiedTensors, set[str]]:
@@ -64,10 +76,8 @@ def _channel_groups(graph: OnnxGraph) -> tuple[TiedTensors, set[str]]:
     for node in graph.nodes:
         if _is_plain_conv(graph, node):
             continue
-        moved = graph.activations(node)
-        tied = node.op_type in POINTWISE or (node.op_type in ("Add", "Mul") and len(moved) == 2)
-        if tied and len(moved) == len(set(moved)):
-            groups.tie([*moved, *node.output])
+        if _keeps_channels(graph, node):
+            groups.tie([*graph.activations(node), *node.output])
         elif _cuts_channels(graph, node):
             fixed.update(node.output)
         else:
@@ -81,14 +91,28 @@ def _channel_groups(graph: OnnxGraph) -> tuple[TiedTensors, set[str]]:
     return groups, broken
 
 
+def _keeps_channels(graph: OnnxGraph, node: Node) -> bool:
+    """Whether each channel of the output comes from the same one of every input, and no other."""
+    moved = graph.activations(node)
+    known = {_channels(graph, name) for name in (*moved, *node.output)}
+    if len(known) != 1 or None in known or len(node.output) != 1:
+        return False
+    if node.op_type in ("Add", "Mul"):
+        return len(moved) == 2 and moved[0] != moved[1]
+    sized = node.op_type == "Resize" and len(node.input) > 3
+    return node.op_type in POINTWISE and len(moved) == 1 and not sized
+
+
 def _cuts_channels(graph: OnnxGraph, node: Node) -> bool:
     """Whether a node takes a fixed part of the channels, so that more of them do not matter."""
-    if node.op_type != "Slice" or len(node.input) < 4:
+    known = _channels(graph, node.input[0])
+    if node.op_type != "Slice" or len(node.input) < 4 or known is None:
         return False
     starts, ends, axes = (graph.constants.get(name) for name in node.input[1:4])
     if starts is None or ends is None or axes is None or axes.tolist() != [1]:
         return False
-    return bool(0 <= starts[0] < ends[0] < TO_THE_END)
+    steps = graph.constants.get(node.input[4]) if len(node.input) > 4 else np.ones(1)
+    return bool(steps is not None and steps[0] > 0 and 0 <= starts[0] < ends[0] <= known[0])
 
 
 def _bound_slices(graph: OnnxGraph) -> None:
@@ -98,8 +122,9 @@ def _bound_slices(graph: OnnxGraph) -> None:
         if maker is None or not _is_plain_conv(graph, maker) or len(node.input) < 4:
             continue
         ends, axes = graph.constants.get(node.input[2]), graph.constants.get(node.input[3])
-        if ends is not None and axes is not None and axes.tolist() == [1] and ends[0] >= TO_THE_END:
-            channels = np.array([len(graph.constants[maker.input[1]])], ends.dtype)
+        count = len(graph.constants[maker.input[1]])
+        if ends is not None and axes is not None and axes.tolist() == [1] and ends[0] > count:
+            channels = np.array([count], ends.dtype)
             node.input[2] = graph.set_constant(f"{node.name}/end", channels)
 
 

@@ -147,6 +147,13 @@ class GraphIndex:
                 self._taken.add(name)
                 return name
 
+    def unused(self, name: str) -> str:
+        """This name where nothing has it yet, else a fresh one like it."""
+        if name in self._taken or name in self.producer:
+            return self.fresh(name)
+        self._taken.add(name)
+        return name
+
     def ordered(self) -> Iterator[Node]:
         """The nodes in an order in which each finds its inputs made, near the order that they had.
 

@@ -5,11 +5,13 @@ into the convolutions before them, Identity and Dropout go away, and the opset r
 QuantizeLinear knows channels (13) and int4 (21).
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from solutions.phase2_optimization.batch_norm import fold_batch_norms
+from solutions.phase2_optimization.onnx_protobuf import subgraphs
 from solutions.phase2_optimization.onnx_rewrite import (
     SUBGRAPHS,
     Array,
@@ -29,7 +31,8 @@ QUANTIZED = frozenset({
     "DynamicQuantizeLSTM", "MatMulIntegerToFloat", "QAttention",
 })
 LARGEST_FOLDED = 1 << 20  # elements of a constant that folding may make
-UNSTABLE = frozenset({"RandomNormal", "RandomUniform", "Multinomial", "Bernoulli"})
+UNSTABLE = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
+                      "Multinomial", "Bernoulli"})
 
 
 def prepare(model: Model, opset: int = LEAST_OPSET) -> Model:
@@ -85,11 +88,20 @@ def _first_line(error: Exception) -> str:
 
 
 def _refuse_quantized(model: Model) -> None:
-    found = sorted({node.op_type for node in model.graph.node} & QUANTIZED)
+    every = [node for part in (model.graph, *model.functions) for node in nodes_within(part)]
+    found = sorted({node.op_type for node in every} & QUANTIZED)
     if found:
         raise InferenceError(
             f"the model is quantized already (it has {', '.join(found)}): start from the float one"
         )
+
+
+def nodes_within(part: Any) -> Iterator[Node]:
+    """The nodes of a graph or function, those of its subgraphs included."""
+    for node in part.node:
+        yield node
+        for inner in subgraphs(node):
+            yield from nodes_within(inner)
 
 
 def _fix_inputs(model: Model) -> Model:
@@ -117,6 +129,8 @@ def inline_constants(graph: OnnxGraph) -> None:
     found = [node for node in graph.nodes if node.op_type == "Constant"]
     done = []
     for node in found:
+        if node.output[0] in graph.outputs:
+            continue
         values = _constant_value(node)
         if values is not None:
             graph.set_constant(node.output[0], values)
@@ -143,12 +157,13 @@ def fold_constants(graph: OnnxGraph) -> None:
     for node in list(graph.ordered()):
         if graph.activations(node) or node.op_type in SUBGRAPHS | UNSTABLE or not node.input:
             continue
+        if set(node.output) & set(graph.outputs):
+            continue  # an output is made by a node, as every runtime expects
         values = _computed(graph, node)
         if values is not None and sum(v.size for v in values) <= LARGEST_FOLDED:
             graph.constants.update(zip(node.output, values, strict=True))
             done.append(node)
-    kept = [node for node in done if not set(node.output) & set(graph.outputs)]
-    graph.remove(kept)
+    graph.remove(done)
 
 
 def _computed(graph: OnnxGraph, node: Node) -> list[Array] | None:

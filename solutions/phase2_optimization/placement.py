@@ -11,11 +11,15 @@ integers flow on through the nodes between them:
 | nodes | rule |
 |---|---|
 | Conv, Gemm, MatMul | integer, where the weights are known and the type is float32 |
-| Relu, Clip behind them | part of the range of their output |
-| pooling, resize, reshape, concat, ... | integer between integer nodes; one scale on both sides |
+| Relu, Clip behind them | part of the range of their output (``clamps``) |
+| max pooling, resize, reshape, ... | integer between integer nodes; one scale on both sides |
+| Concat | the same; clamped inputs keep a scale of their own where the others reach further |
 | Add, Mul, Sigmoid, average pooling, ... | integer between integer nodes; scales of their own |
 | x * sigmoid(x) | float: with 8 bits in between it costs more than it saves |
 | everything else | float |
+
+A limit of a runtime: OpenVINO 2026.4 gives wrong values for some quantized average poolings that
+count their padding.
 """
 
 from collections.abc import Collection
@@ -23,17 +27,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from solutions.phase2_optimization.calibration import Range
+from solutions.phase2_optimization.clamps import CLAMPS, clamp_limits, clamped_by
 from solutions.phase2_optimization.onnx_rewrite import SUBGRAPHS, Node, OnnxGraph, attribute
 from solutions.phase2_optimization.shared_scales import TiedTensors
-from solutions.phase2_optimization.swish import is_swish
+from solutions.phase2_optimization.swish import FUSED, is_swish
 
 LAYERS = frozenset({"Conv", "Gemm", "MatMul"})
-CLAMPS = frozenset({"Relu", "Clip"})
+NO_KERNEL = frozenset({"Attention", "ConvTranspose", "DeformConv", "Einsum", "GRU", "LSTM", "RNN"})
 MOVES = frozenset({
     "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "MaxPool", "Reshape", "Resize",
     "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
 })
 ARITHMETIC = frozenset({"Add", "AveragePool", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid"})
+ONNX_DOMAINS = ("", "ai.onnx")
 FLOAT32 = 1  # onnx.TensorProto.FLOAT
 
 
@@ -46,6 +53,8 @@ class Placement:
     quantized: dict[str, bool] = field(default_factory=dict)  # tensor: made by an integer node?
     float_outputs: list[str] = field(default_factory=list)  # the network's last convolutions
     tied: TiedTensors = field(default_factory=TiedTensors)
+    joined: list[list[str]] = field(default_factory=list)  # a Concat's output, then its inputs
+    limits: dict[str, Range] = field(default_factory=dict)  # of tensors behind a clamp
 
 
 def place(
@@ -85,8 +94,10 @@ def _obstacle(graph: OnnxGraph, node: Node, types: dict[str, int]) -> str:
     """Why a node cannot be an integer layer; nothing for nodes that are no layers."""
     if node.op_type in SUBGRAPHS:
         return f"{node.op_type}: what is inside a subgraph is not quantized"
-    if node.op_type in ("ConvTranspose", "LSTM", "GRU", "RNN", "Einsum"):
+    if node.op_type in NO_KERNEL:
         return f"{node.op_type} has no integer kernel"
+    if node.domain not in ONNX_DOMAINS and node.op_type != FUSED:
+        return f"{node.op_type} of {node.domain} is no operator of ONNX"
     if node.op_type not in LAYERS:
         return ""
     known = {types.get(name, FLOAT32) for name in (*graph.activations(node), *node.output)}
@@ -119,10 +130,12 @@ def _may_flow(graph: OnnxGraph, node: Node, types: dict[str, int]) -> bool:
     """Whether a node between layers has an integer kernel."""
     kind = node.op_type
     moved = data_inputs(graph, node)
-    if any(types.get(name, FLOAT32) != FLOAT32 for name in (*moved, *node.output)):
+    real = all(types.get(name, FLOAT32) == FLOAT32 for name in (*moved, *node.output))
+    if not real or node.domain not in ONNX_DOMAINS:
         return False
     if kind == "Resize":
-        return bool(attribute(node, "mode", "nearest") == "nearest")
+        frame, mode = (attribute(node, name) for name in ("coordinate_transformation_mode", "mode"))
+        return mode in (None, "nearest") and frame != "tf_crop_and_resize"
     if kind in ("Add", "Mul"):
         return len(moved) == 2 and not is_swish(graph, node)
     if kind == "Sigmoid":
@@ -179,14 +192,6 @@ def _is_fed(graph: OnnxGraph, node: Node, inside: set[str]) -> bool:
     )
 
 
-def clamped_by(graph: OnnxGraph, node: Node) -> Node | None:
-    """The Relu or Clip that alone reads a node's output, and so can be part of its range."""
-    if node.op_type not in LAYERS | {"Add"} or not graph.is_private(node.output[0]):
-        return None
-    user = graph.uses(node.output[0])[0]
-    return user if user.op_type in CLAMPS and user.input[0] == node.output[0] else None
-
-
 def _leads_to_layers(graph: OnnxGraph, plan: Placement) -> set[str]:
     """The tensors from which the data reach an integer layer, whatever lies between."""
     ahead: set[str] = set()
@@ -219,9 +224,14 @@ def _quantize_outputs(graph: OnnxGraph, node: Node, plan: Placement, ahead: set[
     if node.op_type == "Conv" and not ahead.intersection(last.output):
         plan.float_outputs.append(node.name)
         return
-    plan.quantized.update(dict.fromkeys(last.output, True))
-    if node.op_type in MOVES:
-        plan.tied.tie([*data_inputs(graph, node), *node.output])
+    plan.quantized.update((name, True) for name in last.output if name)
+    limits = clamp_limits(graph, clamp) if clamp is not None else None
+    if limits is not None:
+        plan.limits[last.output[0]] = limits
+    if node.op_type == "Concat":
+        plan.joined.append([node.output[0], *data_inputs(graph, node)])
+    elif node.op_type in MOVES:
+        plan.tied.tie([*data_inputs(graph, node), *filter(None, node.output)])
 
 
 def known_types(model: object) -> dict[str, int]:

@@ -26,7 +26,9 @@ from solutions.phase2_optimization.affine import (
     weight_params,
 )
 from solutions.phase2_optimization.calibration import Calibrator, MinMax, Range
+from solutions.phase2_optimization.clamps import EVERYTHING, within_limits
 from solutions.phase2_optimization.graph_preparation import prepare
+from solutions.phase2_optimization.hidden_integers import exposed_layers, hide_integers
 from solutions.phase2_optimization.integer_layers import quantize_bias
 from solutions.phase2_optimization.kernel_form import fit_to_kernels, thin_convolutions
 from solutions.phase2_optimization.layer_work import layer_macs
@@ -40,7 +42,11 @@ from solutions.phase2_optimization.placement import (
     place,
 )
 from solutions.phase2_optimization.quantized_types import INT8, UINT8, QuantizedType
-from solutions.phase2_optimization.shared_scales import shared_ranges
+from solutions.phase2_optimization.shared_scales import (
+    shared_limits,
+    shared_ranges,
+    tie_within_limits,
+)
 from solutions.phase2_optimization.swish import clipped_for_swish, feeds_only_swish
 from zoo.errors import InferenceError
 
@@ -110,29 +116,41 @@ def quantize_prepared(model: Model, batches: Batches, settings: StaticSettings) 
             name: clipped_for_swish(found) if feeds_only_swish(graph, name) else found
             for name, found in seen.items()
         }
-    shared = shared_ranges({name: ranges[name] for name in plan.quantized}, plan.tied)
+    tie_within_limits(plan.tied, plan.joined, ranges, plan.limits)
     macs = layer_macs(model)
     layers = [node.name for node in graph.nodes if node.op_type in LAYERS]
     integer = [name for name in layers if name in plan.integer.difference(plan.float_outputs)]
     total = sum(macs.get(name, 0) for name in layers)
     share = sum(macs.get(name, 0) for name in integer) / total if total else float("nan")
-    write_quantized(graph, plan, shared, settings)
+    write_quantized(graph, plan, activation_steps(plan, ranges), settings)
     reasons = plan.float_reasons | dict.fromkeys(plan.float_outputs, FLOAT_OUTPUT)
     return QuantizedModel(graph.to_model(), tuple(integer), reasons, share, ranges)
 
 
-def activation_params(found: Range) -> QuantParams:
-    """How an activation with this range is stored: uint8, zero among the steps."""
-    return asymmetric_params(found.low, found.high, UINT8)
+def activation_params(found: Range, limits: Range = EVERYTHING) -> QuantParams:
+    """How an activation with this range is stored: uint8, zero among the steps.
+
+    ``limits``: what the clamp before it lets through.
+    """
+    return within_limits(asymmetric_params(found.low, found.high, UINT8), limits)
+
+
+def activation_steps(plan: Placement, ranges: Mapping[str, Range]) -> dict[str, QuantParams]:
+    """Scale and zero point of each tensor that a plan quantizes."""
+    shared = shared_ranges({name: ranges[name] for name in plan.quantized}, plan.tied)
+    limits = shared_limits(plan.limits, plan.tied)
+    return {
+        name: activation_params(found, limits.get(plan.tied.leader(name), EVERYTHING))
+        for name, found in shared.items()
+    }
 
 
 def write_quantized(
-    graph: OnnxGraph, plan: Placement, ranges: Mapping[str, Range], settings: StaticSettings
+    graph: OnnxGraph, plan: Placement, params: Mapping[str, QuantParams], settings: StaticSettings
 ) -> None:
     """Put the QuantizeLinear and DequantizeLinear nodes of a plan into a graph."""
-    params = {name: activation_params(found) for name, found in ranges.items()}
-    layers = [n for n in graph.nodes if n.op_type in LAYERS and n.name in plan.integer]
-    for node in layers:
+    exposed = exposed_layers(graph, plan)
+    for node in [n for n in graph.nodes if n.op_type in LAYERS and n.name in plan.integer]:
         _quantize_weights(graph, node, params[node.input[0]], settings)
     for name, made_by_integers in plan.quantized.items():
         if made_by_integers:
@@ -140,22 +158,25 @@ def write_quantized(
         else:
             users = [node for node in graph.uses(name) if node.name in plan.integer]
             _quantize_input(graph, name, params[name], users)
+    for node in exposed:
+        hide_integers(graph, node)
     graph.refresh()
 
 
 def _requantize_output(graph: OnnxGraph, name: str, params: QuantParams) -> None:
     """Everyone who reads the tensor gets it back from integers; its maker writes another name."""
-    maker, raw = graph.producer[name], f"{name}/real"
+    maker, raw = graph.producer[name], graph.unused(f"{name}/real")
     maker.output[list(maker.output).index(name)] = raw
-    _pair(graph, raw, name, f"{name}/integer", params)
+    _pair(graph, raw, name, graph.unused(f"{name}/integer"), params)
 
 
 def _quantize_input(
     graph: OnnxGraph, name: str, params: QuantParams, users: list[Node]
 ) -> None:
     """Integer nodes read the tensor through integers, all others as it is."""
-    graph.rename_uses(name, f"{name}/stepped", users)
-    _pair(graph, name, f"{name}/stepped", f"{name}/integer", params)
+    stepped = graph.unused(f"{name}/stepped")
+    graph.rename_uses(name, stepped, users)
+    _pair(graph, name, stepped, graph.unused(f"{name}/integer"), params)
 
 
 def _pair(
@@ -175,7 +196,15 @@ def _constants(graph: OnnxGraph, stem: str, params: QuantParams) -> list[str]:
     label = f"zero_{params.kind.name}_{zeros.size}x{zeros.flat[0]}"
     scale = f"scale_{params.scale}" if params.axis is None else f"{stem}/scale"
     axis = "" if params.axis is None else "_per_channel"
-    return [graph.set_constant(scale, params.scale), graph.set_constant(label + axis, zeros)]
+    return [_constant(graph, scale, params.scale), _constant(graph, label + axis, zeros)]
+
+
+def _constant(graph: OnnxGraph, name: str, values: Array) -> str:
+    """A constant of this name, or of another where the name is taken by something else."""
+    known = graph.constants.get(name)
+    if known is not None and known.dtype == values.dtype and np.array_equal(known, values):
+        return name
+    return graph.set_constant(graph.unused(name), values)
 
 
 def _quantize_weights(
@@ -190,13 +219,12 @@ def _quantize_weights(
     bias = settings.biases.get(node.name, bias)
     axis = layer_axis(node, weights)
     params = roomy_weight_params(weights, bias, axis, inputs, settings.weights)
-    stem = f"{node.name}/weight"
     known = settings.rounded.get(node.name)
     if known is not None and np.array_equal(known.params.scale, params.scale):
         integers = known.integers
     else:
         integers = quantize(weights, params)
-    node.input[1] = _stored(graph, stem, integers, params)
+    node.input[1] = _stored(graph, f"{node.name}/weight", integers, params)
     if bias is not None:
         scale = np.asarray(inputs.scale * params.scale, np.float32)
         steps = QuantParams(scale, np.zeros(scale.shape, np.int32), INT8, 0)
@@ -221,9 +249,9 @@ def _stored(graph: OnnxGraph, stem: str, integers: Array, params: QuantParams) -
     steps = _constants(graph, stem, params)
     if integers.dtype == np.int32:
         steps = steps[:1]  # a bias has no zero point
-    graph.set_constant(f"{stem}/integer", integers)
+    stored = graph.set_constant(graph.unused(f"{stem}/integer"), integers)
+    real = graph.unused(f"{stem}/stepped")
     graph.nodes.append(require_onnx().helper.make_node(
-        "DequantizeLinear", [f"{stem}/integer", *steps], [f"{stem}/stepped"],
-        name=f"{stem}/dequantize", axis=params.axis,
+        "DequantizeLinear", [stored, *steps], [real], name=f"{stem}/dequantize", axis=params.axis,
     ))
-    return f"{stem}/stepped"
+    return real

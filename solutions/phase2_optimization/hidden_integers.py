@@ -1,0 +1,53 @@
+"""Float layers between integers, which ONNX Runtime would round unasked.
+
+The problem: a layer is kept in float because its weights do not stand 256 steps. But where integers
+come in and go out, ONNX Runtime (from 1.22 on) takes it for an integer layer that somebody forgot:
+it rounds the weights itself, with one scale for all channels. The idea: an operator that does
+nothing, a Clip without limits, in front of the layer. Behind it nobody looks for integers.
+
+Other float operators may be fused with the integers around them, too (a Softmax, an Add): there the
+kernel computes the same, since it rounds no more than the graph says.
+"""
+
+from solutions.phase2_optimization.clamps import CLAMPS
+from solutions.phase2_optimization.onnx_rewrite import Node, OnnxGraph, require_onnx
+from solutions.phase2_optimization.placement import MOVES, Placement
+
+ROUNDED_UNASKED = frozenset({"Conv", "ConvTranspose", "Gemm"})
+
+
+def exposed_layers(graph: OnnxGraph, plan: Placement) -> list[Node]:
+    """The float layers of a plan that have integers before and behind them."""
+    float_layers = [node for node in graph.nodes
+                    if node.op_type in ROUNDED_UNASKED and node.name not in plan.integer]
+    return [node for node in float_layers
+            if _comes_from_integers(graph, node, plan) and _goes_to_integers(graph, node, plan)]
+
+
+def _comes_from_integers(graph: OnnxGraph, node: Node, plan: Placement) -> bool:
+    """Whether an integer node made the layer's input, moved on the way or not."""
+    name = node.input[0]
+    while not plan.quantized.get(name):
+        maker = graph.producer.get(name)
+        if maker is None or maker.op_type not in MOVES:
+            return False
+        name = maker.input[0]
+    return True
+
+
+def _goes_to_integers(graph: OnnxGraph, node: Node, plan: Placement) -> bool:
+    waiting = list(node.output)
+    while waiting:
+        name = waiting.pop()
+        if name in plan.quantized:
+            return True
+        passed = [user for user in graph.uses(name) if user.op_type in MOVES | CLAMPS]
+        waiting += [made for user in passed for made in user.output]
+    return False
+
+
+def hide_integers(graph: OnnxGraph, node: Node) -> None:
+    """Put the Clip before a layer."""
+    source, name = node.input[0], graph.unused(f"{node.name}/float_input")
+    graph.nodes.append(require_onnx().helper.make_node("Clip", [source], [name], name=name))
+    node.input[0] = name
