@@ -207,7 +207,7 @@ def test_a_last_layer_with_one_output_is_equalized_too():
     first, second = (made.constants[n.input[1]] for n in made.nodes if n.op_type == "Conv")
     np.testing.assert_allclose(np.abs(first).max(axis=(1, 2, 3)),
                                np.abs(second).max(axis=(0, 2, 3)), rtol=0.01)
-    same(model, made.model, normal_batches([1, 3, 6, 6], 1)[0])
+    same(model, made.to_model(), normal_batches([1, 3, 6, 6], 1)[0])
 
 
 def test_dead_channels_keep_their_factor():
