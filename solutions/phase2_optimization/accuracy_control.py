@@ -54,15 +54,8 @@ class ControlledModel:
 
     def reasons(self) -> list[str]:
         """One line per layer that stays in float for the metric's sake."""
-        rank = {one.name: place for place, one in enumerate(self.sensitivity, 1)}
-        error = {one.name: one.error for one in self.sensitivity}
-        kept = [name for name in self.quantized.float_layers if name in rank]
-        return [
-            f"{name}: error {error[name]:.3g} when quantized alone, rank {rank[name]} of "
-            f"{len(rank)}; without it the metric is below {self.floor:.4g}"
-            for name in kept
-            if self.quantized.float_layers[name].startswith(KEPT)
-        ]
+        return [f"{name}: {why}" for name, why in self.quantized.float_layers.items()
+                if why.startswith(KEPT)]
 
 
 KEPT = "kept by accuracy control"
@@ -155,7 +148,7 @@ class _Search:
 
     def quantized(self, names: tuple[str, ...]) -> QuantizedModel:
         """The model with these layers in float, too."""
-        kept = dict.fromkeys(names, f"{KEPT}: it hurts the metric")
+        kept = dict.fromkeys(names, KEPT)
         settings = replace(self.settings, keep_float={**self.settings.keep_float, **kept})
         return quantize_prepared(self.model, self.batches, settings)
 
@@ -172,7 +165,20 @@ class _Search:
 
     def result(self, names: tuple[str, ...]) -> ControlledModel:
         """The chosen model with its history."""
+        made = self.quantized(names)
+        reasons = {name: self.reason(name, names) for name in names if name in made.float_layers}
         return ControlledModel(
-            self.quantized(names), self.score(names), self.floor,
+            replace(made, float_layers=made.float_layers | reasons), self.score(names), self.floor,
             tuple(self.steps.values()), self.ranking,
         )
+
+    def reason(self, name: str, names: tuple[str, ...]) -> str:
+        """Why a layer is among those in float: what was measured of it."""
+        rank, one = next((i, s) for i, s in enumerate(self.ranking, 1) if s.name == name)
+        others = set(names) - {name}
+        without = [step for step in self.steps.values()
+                   if name not in step.float_layers and others <= set(step.float_layers)]
+        last = (f"quantized, too, the metric is {without[-1].score:.4g}, below {self.floor:.4g}"
+                if without else "not tried in integers with the others in float")
+        return (f"{KEPT}: error {one.error:.3g} when quantized alone, rank {rank} of "
+                f"{len(self.ranking)}; {last}")

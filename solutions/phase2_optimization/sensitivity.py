@@ -1,9 +1,10 @@
 """Which layers does quantizing hurt? Each layer alone is quantized, and the outputs are compared.
 
 The problem: one bad layer of a hundred can ruin a detector, and its name says nothing about it.
-The idea: quantize one layer at a time, everything else in float, and measure how far the network's
-outputs move. Errors of different layers add up almost independently, so the list, worst first,
-says what to keep in float.
+The idea: quantize one layer at a time (what it reads, its weights, what it makes), everything else
+in float, and measure how far the network's outputs move. Errors of different layers add up almost
+independently, so the list, worst first, says what to keep in float. A tensor that suffers is two
+layers' fault, its maker's and its reader's: it stays in float only if both do.
 
 Source: Krishnamoorthi, arXiv:1806.08342, section 3; Wu et al., arXiv:2004.09602, section 6.1.
 """
@@ -80,7 +81,9 @@ def layer_sensitivity(
     found = []
     for number, name in enumerate(names):
         others = {other: OTHERS for other in names if other != name}
-        alone = replace(known, keep_float={**known.keep_float, **others})
+        made = {name} if name in whole.integer_layers else set()
+        alone = replace(known, keep_float={**known.keep_float, **others},
+                        integer_outputs=known.integer_outputs | made)
         quantized = quantize_prepared(model, batches, alone)
         error = mean_distance(expected, outputs_of(quantized.model, batches), distance)
         found.append(Sensitivity(name, error, macs.get(name, 0)))
