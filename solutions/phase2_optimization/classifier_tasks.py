@@ -61,14 +61,19 @@ def mnist_task() -> Task:
     """The registry's MNIST network, on the test set: its first images calibrate, the rest judge."""
     model = load_onnx(fetch(find("mnist-cnn")))
     name = input_of(model).name
-    images = _idx(fetch(find("mnist-test-images")), 16).reshape(-1, 1, 28, 28)
-    labels = _idx(fetch(find("mnist-test-labels")), 8).astype(np.int64)
-    pixels = images.astype(np.float32) / 255
+    pixels, labels = mnist_test_set()
     return Task(
         "mnist-cnn", model, split_batches(name, pixels[:CALIBRATED_ON]),
         accuracy(split_batches(name, pixels[CALIBRATED_ON:]), labels[CALIBRATED_ON:]),
         f"accuracy on {len(labels) - CALIBRATED_ON:,} test images", loss=0.005,
     )
+
+
+def mnist_test_set() -> tuple[Images, NDArray[np.int64]]:
+    """MNIST's test set: float32 [10000, 1, 28, 28], 0..1, and labels [10000]."""
+    images = _idx(fetch(find("mnist-test-images")), 16).reshape(-1, 1, 28, 28)
+    labels = _idx(fetch(find("mnist-test-labels")), 8).astype(np.int64)
+    return (images / 255).astype(np.float32), labels
 
 
 def _idx(path: Path, header: int) -> NDArray[np.uint8]:
