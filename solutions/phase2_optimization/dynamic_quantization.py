@@ -73,6 +73,8 @@ def _obstacle(graph: OnnxGraph, node: Node, types: dict[str, int]) -> str:
     if weights is None or types.get(node.input[0], FLOAT32) != FLOAT32:
         return "its weights depend on the data, or it does not compute in float32"
     if node.op_type == "LSTM":
+        if attribute(node, "layout", 0):
+            return "the integer LSTM has no layout with the batch first"
         return "" if node.input[2] in graph.constants else "its weights depend on the data"
     if weights.ndim != 2 or weights.dtype != np.float32 or node.input[0] in graph.constants:
         return "its weights are no float32 matrix"
