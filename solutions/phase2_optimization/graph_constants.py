@@ -78,6 +78,11 @@ class Constants(MutableMapping[str, Array]):
         """The size in bytes, without decoding."""
         return prod(self.shape_of(name)) * self.dtype_of(name).itemsize
 
+    def peek(self, name: str) -> Array:
+        """The values, without keeping them decoded."""
+        values = self._arrays[name]
+        return _decoded(self._tensors[name], self.folder) if values is None else values
+
     def stored(self, name: str) -> Tensor:
         """The constant as ONNX writes it: as it was read, if nobody replaced it."""
         tensor = self._tensors.get(name)

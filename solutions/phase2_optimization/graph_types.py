@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from solutions.phase2_optimization.onnx_protobuf import Model, require_onnx
+from solutions.phase2_optimization.onnx_protobuf import Model, Node, require_onnx
 
 if TYPE_CHECKING:
     from solutions.phase2_optimization.onnx_rewrite import OnnxGraph
@@ -86,6 +86,56 @@ def _described(name: str, known: TensorType) -> Any:
     helper = require_onnx().helper
     return helper.make_tensor_value_info(
         name, helper.np_dtype_to_tensor_dtype(known.dtype), known.shape)
+
+
+def infer_node(graph: "OnnxGraph", node: Node) -> None:
+    """Infer the types of one node's outputs from those of its inputs, where they are not known."""
+    types = graph.types
+    if all(not name or _is_whole(types.get(name)) for name in node.output):
+        return
+    onnx = require_onnx()
+    inputs, data = {}, {}
+    for name in filter(None, node.input):
+        shape, dtype = graph.shape(name), graph.dtype(name)
+        if dtype is None:
+            return
+        kind = onnx.helper.np_dtype_to_tensor_dtype(dtype)
+        inputs[name] = onnx.helper.make_tensor_type_proto(kind, shape)
+        if name in graph.constants and graph.constants.bytes_of(name) <= SEEN_WHOLE:
+            data[name] = graph.constants.embedded(name)
+    try:
+        schema = onnx.defs.get_schema(node.op_type, graph.opset, node.domain)
+        found = onnx.shape_inference.infer_node_outputs(
+            schema, node, inputs, data, opset_imports=list(graph.model.opset_import),
+            ir_version=graph.model.ir_version)
+    except Exception:  # an operator without a schema, or one that contradicts its inputs
+        return
+    for name, proto in found.items():
+        told = tensor_type(onnx.ValueInfoProto(name=name, type=proto))
+        if told is not None and (name not in types or _is_closer(told, types[name])):
+            types[name] = told
+
+
+def _is_whole(kind: TensorType | None) -> bool:
+    return kind is not None and is_static(kind.shape)
+
+
+def is_static(shape: Shape | None) -> bool:
+    """Whether every size is known."""
+    return shape is not None and all(isinstance(dim, int) for dim in shape)
+
+
+def same_shape(first: Shape | None, second: Shape | None) -> bool:
+    """Whether two shapes are known to be equal, axes of free size included."""
+    return first is not None and first == second and None not in first
+
+
+def _is_closer(new: TensorType, old: TensorType) -> bool:
+    """Whether the new shape says more than the old one."""
+    if new.shape is None or old.shape is None:
+        return new.shape is not None
+    return [dim is None for dim in new.shape] < [dim is None for dim in old.shape] or sum(
+        isinstance(dim, int) for dim in new.shape) > sum(isinstance(d, int) for d in old.shape)
 
 
 def _skeleton(graph: "OnnxGraph") -> Model:

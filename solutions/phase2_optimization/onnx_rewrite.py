@@ -150,7 +150,7 @@ class OnnxGraph(GraphIndex):
             self._types.setdefault(new, self._types[old])
         for node in self.uses(old):
             self.set_inputs(node, [new if name == old else name for name in node.input])
-        self._drop_unread(self.producer.get(old))
+        self.drop_unread(self.producer.get(old))
         return True
 
     def _take_over(self, old: str, new: str) -> bool:
@@ -163,10 +163,10 @@ class OnnxGraph(GraphIndex):
             self.set_inputs(node, [old if name == new else name for name in node.input])
         if self._types is not None and new in self._types:
             self._types[old] = self._types[new]
-        self._drop_unread(before)
+        self.drop_unread(before)
         return True
 
-    def _drop_unread(self, node: Node | None) -> None:
+    def drop_unread(self, node: Node | None) -> None:
         """Take a node out if nobody reads what it makes, then those that worked for it alone."""
         waiting = [node]
         while waiting:
@@ -180,7 +180,7 @@ class OnnxGraph(GraphIndex):
         """Take out nodes whose outputs nobody reads; how many there were."""
         before = len(self.nodes)
         for node in reversed(list(self.nodes)):
-            self._drop_unread(node)
+            self.drop_unread(node)
         return before - len(self.nodes)
 
     def to_model(self) -> Model:

@@ -8,20 +8,39 @@ and layouts, which only it does.
 from collections.abc import Callable
 
 from solutions.phase2_optimization.graph_passes.blocked_layout import blocked_layout
+from solutions.phase2_optimization.graph_passes.broadcasts import drop_expands
+from solutions.phase2_optimization.graph_passes.casts import merge_casts
+from solutions.phase2_optimization.graph_passes.common_subexpressions import (
+    merge_common_subexpressions,
+)
+from solutions.phase2_optimization.graph_passes.concats import merge_concats
+from solutions.phase2_optimization.graph_passes.constant_folding import fold_constants
 from solutions.phase2_optimization.graph_passes.constants import lift_constants
 from solutions.phase2_optimization.graph_passes.dead_code import drop_dead_nodes
+from solutions.phase2_optimization.graph_passes.duplicate_weights import merge_duplicate_weights
 from solutions.phase2_optimization.graph_passes.fused_conv import (
     fuse_activations,
     fuse_residuals,
 )
+from solutions.phase2_optimization.graph_passes.identities import (
+    drop_identities,
+    drop_neutral_operands,
+)
 from solutions.phase2_optimization.graph_passes.norm_folding import fold_norms, fold_scales
 from solutions.phase2_optimization.graph_passes.pad_folding import fold_pads
 from solutions.phase2_optimization.graph_passes.quick_gelu import fuse_swish
+from solutions.phase2_optimization.graph_passes.reshapes import fix_targets, merge_reshapes
+from solutions.phase2_optimization.graph_passes.slices import merge_slices
+from solutions.phase2_optimization.graph_passes.transposes import merge_transposes, sink_transposes
 from solutions.phase2_optimization.onnx_rewrite import OnnxGraph
 
 Pass = Callable[[OnnxGraph], int]  # rewrites the graph; gives back how many places it changed
 
-CLEANING: tuple[Pass, ...] = (drop_dead_nodes, lift_constants)
+CLEANING: tuple[Pass, ...] = (
+    drop_dead_nodes, lift_constants, fold_constants, fix_targets, drop_dead_nodes, drop_identities,
+    drop_neutral_operands, merge_duplicate_weights, merge_common_subexpressions, merge_casts,
+    merge_reshapes, sink_transposes, merge_transposes, merge_slices, merge_concats, drop_expands,
+)
 FUSIONS: tuple[Pass, ...] = (fold_pads, fold_norms, fold_scales)
 FOR_ONNXRUNTIME: tuple[Pass, ...] = (fuse_swish, fuse_residuals, fuse_activations)
 LAYOUT: tuple[Pass, ...] = (blocked_layout,)
