@@ -39,7 +39,7 @@ def compute(node: Node, inputs: Inputs, opsets: Sequence[Any]) -> list[Array] | 
 
 
 def reference_outputs(node: Node, inputs: Inputs, opsets: Sequence[Any]) -> list[Array]:
-    """The outputs of a node by onnx's reference evaluator."""
+    """The outputs of a node by onnx's reference evaluator; empty for those that have no name."""
     from onnx.reference import ReferenceEvaluator
 
     helper = require_onnx().helper
@@ -51,7 +51,8 @@ def reference_outputs(node: Node, inputs: Inputs, opsets: Sequence[Any]) -> list
     found: Any = ReferenceEvaluator(helper.make_model(graph, opset_imports=opsets)).run(None, feeds)
     if not all(isinstance(values, np.ndarray | np.generic) for values in found):
         raise TypeError("a sequence is no array")
-    return [np.asarray(values) for values in found]
+    named = iter(found)
+    return [np.asarray(next(named)) if name else np.empty(0) for name in node.output]
 
 
 def _elementwise(function: Callable[..., Any]) -> Kernel:
@@ -251,7 +252,8 @@ KERNELS: dict[str, Kernel] = {
     "Floor": _elementwise(np.floor), "Gather": _gather, "Greater": _elementwise(np.greater),
     "GreaterOrEqual": _elementwise(np.greater_equal), "Identity": _identity,
     "Less": _elementwise(np.less), "LessOrEqual": _elementwise(np.less_equal), "Mod": _mod,
-    "MatMul": _elementwise(np.matmul), "Mul": _elementwise(np.multiply), "Neg": _elementwise(np.negative),
+    "MatMul": _elementwise(np.matmul), "Mul": _elementwise(np.multiply),
+    "Neg": _elementwise(np.negative),
     "Not": _elementwise(np.logical_not), "Or": _elementwise(np.logical_or),
     "Pow": _same_type(np.power), "Range": _range, "ReduceMax": _reduction(np.max),
     "ReduceMin": _reduction(np.min), "ReduceProd": _reduction(np.prod),

@@ -60,7 +60,7 @@ def _computed(graph: OnnxGraph, node: Node) -> list[Array] | None:
         return None
     inputs = [graph.constants[name] if name else None for name in node.input]
     values = compute(node, inputs, graph.model.opset_import)
-    if values is None or len(values) < sum(map(bool, node.output)):
+    if values is None or len(values) < len(node.output):
         return None
     return values if _pays(graph, node, values) else None
 

@@ -65,14 +65,14 @@ def _goes(graph: OnnxGraph, before: Node) -> bool:
 
 def _reshape(graph: OnnxGraph, node: Node, source: str, target: list[int]) -> None:
     """Turn a node into a Reshape (or leave an Expand one) with a constant target."""
-    expand = node.op_type == "Expand"
     name = graph.constant("shape", np.array(target, np.int64))
-    before = graph.producer.get(node.input[0])
+    before = [graph.producer.get(old) for old in node.input]
     graph.set_inputs(node, [source, name])
-    if not expand:
+    if node.op_type != "Expand":
         node.op_type = "Reshape"
         del node.attribute[:]
-    graph.drop_unread(before)
+    for maker in before:
+        graph.drop_unread(maker)
 
 
 def reshape_target(before: Shape | None, after: Shape | None) -> list[int] | None:
