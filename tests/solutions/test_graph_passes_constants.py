@@ -91,7 +91,8 @@ def test_random_nodes_are_never_folded(name: str, node: str) -> None:
 
 def test_quantizers_of_weights_stay() -> None:
     model = parsed("(float[2] x) => (float[2] y)"
-                   " <int8[2] w = {1, 2}, float s = {0.5}, int8 z = {0}> { a = DequantizeLinear(w, s, z)  y = Add(x, a) }")
+                   " <int8[2] w = {1, 2}, float s = {0.5}, int8 z = {0}>"
+                   " { a = DequantizeLinear(w, s, z)  y = Add(x, a) }")
     assert fold_constants(OnnxGraph(model)) == 0
 
 
