@@ -62,13 +62,20 @@ class OnnxGraph(GraphIndex):
             self._defaults = [copied(t) for t in weights if t.name in names]
             weights = [tensor for tensor in weights if tensor.name not in names]
         self.constants = Constants(weights, folder)
+        self._unlist_weights()
         given = {tensor.name for tensor in self._defaults}
-        self.inputs: list[str] = [
-            value.name for value in graph.input
-            if value.name not in self.constants and value.name not in given
-        ]
+        self.inputs = [value.name for value in graph.input if value.name not in given]
         self._types: dict[str, TensorType] | None = None
         self.told: dict[str, TensorType] = {}  # of what operators unknown to onnx make
+
+    def _unlist_weights(self) -> None:
+        """Old models list their weights among the inputs, too: no longer from IR version 4 on."""
+        graph = self.model.graph
+        inputs = [value for value in graph.input if value.name not in self.constants]
+        if len(inputs) < len(graph.input):
+            del graph.input[:]
+            graph.input.extend(inputs)
+            self.model.ir_version = max(self.model.ir_version, DEFAULTS_ARE_INPUTS)
 
     @property
     def opset(self) -> int:
@@ -193,11 +200,6 @@ class OnnxGraph(GraphIndex):
         read = self._pinned.union(*(node.input for node in nodes))
         graph = self.model.graph
         fresh = [copied(node) for node in nodes]
-        inputs = [value for value in graph.input if value.name not in self.constants]
-        if len(inputs) < len(graph.input):  # weights that are no inputs need IR version 4
-            del graph.input[:]
-            graph.input.extend(inputs)
-            self.model.ir_version = max(self.model.ir_version, DEFAULTS_ARE_INPUTS)
         del graph.node[:], graph.initializer[:], graph.value_info[:]
         graph.node.extend(fresh)
         graph.initializer.extend(self._defaults)
