@@ -7,6 +7,12 @@ and layouts, which only it does.
 
 from collections.abc import Callable
 
+from solutions.phase2_optimization.graph_passes.activations import (
+    merge_clips,
+    recognise_hard_sigmoid,
+    recognise_hard_swish,
+    recognise_mish,
+)
 from solutions.phase2_optimization.graph_passes.blocked_layout import blocked_layout
 from solutions.phase2_optimization.graph_passes.broadcasts import drop_expands
 from solutions.phase2_optimization.graph_passes.casts import merge_casts
@@ -22,12 +28,15 @@ from solutions.phase2_optimization.graph_passes.fused_conv import (
     fuse_activations,
     fuse_residuals,
 )
+from solutions.phase2_optimization.graph_passes.gelu import fuse_gelu, recognise_gelu
 from solutions.phase2_optimization.graph_passes.identities import (
     drop_identities,
     drop_neutral_operands,
 )
+from solutions.phase2_optimization.graph_passes.matrix_products import join_bias
 from solutions.phase2_optimization.graph_passes.norm_folding import fold_norms, fold_scales
 from solutions.phase2_optimization.graph_passes.pad_folding import fold_pads
+from solutions.phase2_optimization.graph_passes.pooling import recognise_global_pool
 from solutions.phase2_optimization.graph_passes.quick_gelu import fuse_swish
 from solutions.phase2_optimization.graph_passes.reshapes import fix_targets, merge_reshapes
 from solutions.phase2_optimization.graph_passes.slices import merge_slices
@@ -41,8 +50,11 @@ CLEANING: tuple[Pass, ...] = (
     drop_neutral_operands, merge_duplicate_weights, merge_common_subexpressions, merge_casts,
     merge_reshapes, sink_transposes, merge_transposes, merge_slices, merge_concats, drop_expands,
 )
-FUSIONS: tuple[Pass, ...] = (fold_pads, fold_norms, fold_scales)
-FOR_ONNXRUNTIME: tuple[Pass, ...] = (fuse_swish, fuse_residuals, fuse_activations)
+FUSIONS: tuple[Pass, ...] = (
+    fold_pads, fold_norms, fold_scales, join_bias, recognise_gelu, recognise_hard_sigmoid,
+    recognise_hard_swish, recognise_mish, recognise_global_pool, merge_clips,
+)
+FOR_ONNXRUNTIME: tuple[Pass, ...] = (fuse_gelu, fuse_swish, fuse_residuals, fuse_activations)
 LAYOUT: tuple[Pass, ...] = (blocked_layout,)
 
 PORTABLE: tuple[Pass, ...] = (*CLEANING, *FUSIONS)
