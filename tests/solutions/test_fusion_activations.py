@@ -27,13 +27,13 @@ def number(net, value, kind=np.float32):
     return net.constant(np.array(value, kind))
 
 
-def erf_gate(net, x, divide=True, root=math.sqrt(2)):
+def erf_gate(net, x, divide=True, root=2**0.5):
     inside = (net.node("Div", x, number(net, root)) if divide
               else net.node("Mul", number(net, 1 / root), x))
     return net.node("Add", net.node("Erf", inside), number(net, 1))
 
 
-def tanh_gate(net, x, cube="Pow", taken_out=False, factor=math.sqrt(2 / math.pi)):
+def tanh_gate(net, x, cube="Pow", taken_out=False, factor=(2 / math.pi)**0.5):
     power = 2 if taken_out else 3
     if cube == "Pow":
         high = net.node("Pow", x, number(net, power))

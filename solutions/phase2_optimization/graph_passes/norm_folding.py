@@ -14,10 +14,15 @@ Source: Jacob et al., arXiv:1712.05877, section 3.2.
 import numpy as np
 
 from solutions.phase2_optimization.batch_norm import Layer, Norm, fold_batch_norm
-from solutions.phase2_optimization.graph_passes.linear_layer import read_layer, write_layer
+from solutions.phase2_optimization.graph_passes.linear_layer import (
+    LINEAR,
+    read_layer,
+    write_layer,
+)
 from solutions.phase2_optimization.onnx_rewrite import Array, Node, OnnxGraph, attribute
 
-ARITHMETIC = frozenset({"Mul", "Div", "Add", "Sub"})
+SCALES = frozenset({"Mul", "Div"})
+ARITHMETIC = SCALES | {"Add", "Sub"}
 
 
 def fold_norms(graph: OnnxGraph) -> int:
@@ -49,7 +54,7 @@ def fold_scales(graph: OnnxGraph) -> int:
         for place in (0, 1):
             linear = _linear_before(graph, node.input[place])
             constant = graph.constants.get(node.input[1 - place])
-            if linear is None or constant is None:
+            if linear is None or constant is None or not _can_take(linear, node):
                 continue
             norm = _as_norm(graph, node, linear, constant, constant_first=place == 1)
             if norm is not None and _absorb(graph, linear, norm, node):
@@ -67,6 +72,11 @@ def _absorb(graph: OnnxGraph, linear: Node, norm: Norm, node: Node) -> bool:
         folded = fold_batch_norm(layer, norm)
     return write_layer(graph, linear, Layer(*folded)) and graph.replace(
         node.output[0], linear.output[0])
+
+
+def _can_take(linear: Node, node: Node) -> bool:
+    """Whether an operator can compute a scale or shift at all; a MatMul has no bias."""
+    return linear.op_type in LINEAR and (linear.op_type != "MatMul" or node.op_type in SCALES)
 
 
 def _linear_before(graph: OnnxGraph, name: str) -> Node | None:
