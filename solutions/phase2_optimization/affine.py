@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from solutions.phase2_optimization.quantized_types import Integers, QuantizedType
 
 Floats = NDArray[np.float32]
-TINIEST = np.float32(2.0**-100)  # below, 1 / scale and products of two scales leave float32
+SMALLEST, LARGEST = 2.0**-100, 2.0**122  # scales; of float32 numbers none is larger
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def asymmetric_params(
 
 
 def _usable(scale: NDArray[np.float64]) -> Floats:
-    """Scale 1 where there is no range; never so small or large that float32 arithmetic breaks."""
-    filled = np.where(scale > 0, np.clip(scale, TINIEST, 1 / TINIEST), 1.0)
+    """Scale 1 where there is no range; never so small or large that 1 / scale leaves float32."""
+    filled = np.where(scale > 0, np.clip(scale, SMALLEST, LARGEST), 1.0)
     return np.asarray(filled, np.float32)
 
 

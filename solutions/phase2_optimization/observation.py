@@ -129,21 +129,12 @@ def observe_ranges(
     for values in activations(model, batches, names):
         batch_count += 1
         for name, observer in observers.items():
-            try:
-                observer.observe(values[name])
-            except ValueError as error:
-                raise _not_finite(name) from error
+            if not np.isfinite(values[name]).all():
+                raise InferenceError(
+                    f"the tensor {name!r} becomes NaN or infinite on calibration batch "
+                    f"{batch_count - 1}: mend the model, or keep its layer in float"
+                )
+            observer.observe(values[name])
     if not batch_count:
         raise InferenceError("calibration got no data: give at least one batch")
-    ranges = {name: observer.range() for name, observer in observers.items()}
-    for name, found in ranges.items():
-        if not np.isfinite(found).all():
-            raise _not_finite(name)
-    return ranges
-
-
-def _not_finite(name: str) -> InferenceError:
-    return InferenceError(
-        f"the tensor {name!r} becomes NaN or infinite on the calibration data: mend the model, or "
-        "keep its layer in float"
-    )
+    return {name: observer.range() for name, observer in observers.items()}

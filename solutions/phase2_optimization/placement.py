@@ -29,6 +29,7 @@ import numpy as np
 
 from solutions.phase2_optimization.calibration import Range
 from solutions.phase2_optimization.clamps import CLAMPS, clamp_limits, clamped_by
+from solutions.phase2_optimization.onnx_protobuf import captured_names
 from solutions.phase2_optimization.onnx_rewrite import SUBGRAPHS, Node, OnnxGraph, attribute
 from solutions.phase2_optimization.shared_scales import TiedTensors
 from solutions.phase2_optimization.swish import FUSED, is_swish
@@ -198,7 +199,7 @@ def _leads_to_layers(graph: OnnxGraph, plan: Placement) -> set[str]:
     for node in reversed(list(graph.ordered())):
         integer_layer = node.name in plan.integer and node.op_type in LAYERS
         if integer_layer or ahead.intersection(node.output):
-            ahead.update(node.input)
+            ahead.update(node.input, captured_names(node))
     return ahead
 
 

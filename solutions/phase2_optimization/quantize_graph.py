@@ -15,21 +15,15 @@ section 3 (per-channel weights).
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
-
-import numpy as np
 
 from solutions.phase2_optimization.affine import (
     QuantParams,
     asymmetric_params,
-    quantize,
-    weight_params,
 )
 from solutions.phase2_optimization.calibration import Calibrator, MinMax, Range
 from solutions.phase2_optimization.clamps import EVERYTHING, within_limits
 from solutions.phase2_optimization.graph_preparation import prepare
 from solutions.phase2_optimization.hidden_integers import exposed_layers, hide_integers
-from solutions.phase2_optimization.integer_layers import quantize_bias
 from solutions.phase2_optimization.kernel_form import fit_to_kernels, thin_convolutions
 from solutions.phase2_optimization.layer_work import layer_macs
 from solutions.phase2_optimization.observation import Batches, observe_ranges
@@ -38,7 +32,6 @@ from solutions.phase2_optimization.placement import (
     LAYERS,
     Placement,
     known_types,
-    layer_axis,
     place,
 )
 from solutions.phase2_optimization.quantized_types import INT8, UINT8, QuantizedType
@@ -47,18 +40,11 @@ from solutions.phase2_optimization.shared_scales import (
     shared_ranges,
     tie_within_limits,
 )
+from solutions.phase2_optimization.stored_integers import Rounded, store_layer, stored_steps
 from solutions.phase2_optimization.swish import clipped_for_swish, feeds_only_swish
 from zoo.errors import InferenceError
 
 FLOAT_OUTPUT = "its output is the network's: weights int8, result float"
-BIAS_STEPS = 2.0**30  # a bias takes no more than half of int32; the sums need the rest
-
-
-class Rounded(NamedTuple):
-    """A layer's weights as integers, found by a better search than rounding to nearest."""
-
-    integers: Array  # in the shape of the weights
-    params: QuantParams
 
 
 @dataclass(frozen=True)
@@ -151,7 +137,8 @@ def write_quantized(
     """Put the QuantizeLinear and DequantizeLinear nodes of a plan into a graph."""
     exposed = exposed_layers(graph, plan)
     for node in [n for n in graph.nodes if n.op_type in LAYERS and n.name in plan.integer]:
-        _quantize_weights(graph, node, params[node.input[0]], settings)
+        store_layer(graph, node, params[node.input[0]], settings.weights,
+                    settings.rounded.get(node.name), settings.biases.get(node.name))
     for name, made_by_integers in plan.quantized.items():
         if made_by_integers:
             _requantize_output(graph, name, params[name])
@@ -183,75 +170,8 @@ def _pair(
     graph: OnnxGraph, source: str, target: str, integers: str, params: QuantParams
 ) -> None:
     helper = require_onnx().helper
-    steps = _constants(graph, f"{integers}/params", params)
+    steps = stored_steps(graph, f"{integers}/params", params)
     graph.nodes.append(helper.make_node("QuantizeLinear", [source, *steps], [integers],
                                         name=f"{integers}/quantize"))
     graph.nodes.append(helper.make_node("DequantizeLinear", [integers, *steps], [target],
                                         name=f"{integers}/dequantize"))
-
-
-def _constants(graph: OnnxGraph, stem: str, params: QuantParams) -> list[str]:
-    """Scale and zero point as constants; equal ones are stored once."""
-    zeros = params.zero_point.astype(params.kind.storage)
-    label = f"zero_{params.kind.name}_{zeros.size}x{zeros.flat[0]}"
-    scale = f"scale_{params.scale}" if params.axis is None else f"{stem}/scale"
-    axis = "" if params.axis is None else "_per_channel"
-    return [_constant(graph, scale, params.scale), _constant(graph, label + axis, zeros)]
-
-
-def _constant(graph: OnnxGraph, name: str, values: Array) -> str:
-    """A constant of this name, or of another where the name is taken by something else."""
-    known = graph.constants.get(name)
-    if known is not None and known.dtype == values.dtype and np.array_equal(known, values):
-        return name
-    return graph.set_constant(graph.unused(name), values)
-
-
-def _quantize_weights(
-    graph: OnnxGraph, node: Node, inputs: QuantParams, settings: StaticSettings
-) -> None:
-    """Weights (int8, per channel) and bias (int32) of a layer."""
-    name = node.input[1]
-    weights = graph.constants.get(name)
-    if weights is None:
-        return  # a product of two activations
-    bias = graph.constants.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
-    bias = settings.biases.get(node.name, bias)
-    axis = layer_axis(node, weights)
-    params = roomy_weight_params(weights, bias, axis, inputs, settings.weights)
-    known = settings.rounded.get(node.name)
-    if known is not None and np.array_equal(known.params.scale, params.scale):
-        integers = known.integers
-    else:
-        integers = quantize(weights, params)
-    node.input[1] = _stored(graph, f"{node.name}/weight", integers, params)
-    if bias is not None:
-        scale = np.asarray(inputs.scale * params.scale, np.float32)
-        steps = QuantParams(scale, np.zeros(scale.shape, np.int32), INT8, 0)
-        values = quantize_bias(bias, inputs, params)
-        node.input[2] = _stored(graph, f"{node.name}/bias", values, steps)
-
-
-def roomy_weight_params(
-    weights: Array, bias: Array | None, axis: int, inputs: QuantParams, kind: QuantizedType
-) -> QuantParams:
-    """Weight parameters per channel, with a scale large enough for the bias to fit into int32."""
-    params = weight_params(weights, axis, kind)
-    if bias is None:
-        return params
-    least = np.abs(bias.astype(np.float64)) / (BIAS_STEPS * float(inputs.scale))
-    scale = np.maximum(params.scale, least.astype(np.float32))
-    return QuantParams(scale, params.zero_point, kind, axis)
-
-
-def _stored(graph: OnnxGraph, stem: str, integers: Array, params: QuantParams) -> str:
-    """Constant integers and the node that makes real numbers of them; the name of those."""
-    steps = _constants(graph, stem, params)
-    if integers.dtype == np.int32:
-        steps = steps[:1]  # a bias has no zero point
-    stored = graph.set_constant(graph.unused(f"{stem}/integer"), integers)
-    real = graph.unused(f"{stem}/stepped")
-    graph.nodes.append(require_onnx().helper.make_node(
-        "DequantizeLinear", [stored, *steps], [real], name=f"{stem}/dequantize", axis=params.axis,
-    ))
-    return real

@@ -21,7 +21,8 @@ from solutions.phase2_optimization.layer_inputs import (
 from solutions.phase2_optimization.observation import Batches
 from solutions.phase2_optimization.onnx_rewrite import Array, Model, Node, OnnxGraph
 from solutions.phase2_optimization.placement import LAYERS, known_types, layer_axis, place
-from solutions.phase2_optimization.quantize_graph import Rounded, StaticSettings
+from solutions.phase2_optimization.quantize_graph import StaticSettings
+from solutions.phase2_optimization.stored_integers import Rounded
 
 MOST_WORK = 1 << 28  # outputs * size^2 of a layer: some ten seconds of AdaRound
 
