@@ -105,11 +105,11 @@ def _keeps_channels(graph: OnnxGraph, node: Node) -> bool:
 
 def _cuts_channels(graph: OnnxGraph, node: Node) -> bool:
     """Whether a node takes a fixed part of the channels, so that more of them do not matter."""
-    known = _channels(graph, node.input[0])
-    if node.op_type != "Slice" or len(node.input) < 4 or known is None:
+    if node.op_type != "Slice" or len(node.input) < 4:
         return False
+    known = _channels(graph, node.input[0])
     starts, ends, axes = (graph.constants.get(name) for name in node.input[1:4])
-    if starts is None or ends is None or axes is None or axes.tolist() != [1]:
+    if starts is None or ends is None or axes is None or known is None or axes.tolist() != [1]:
         return False
     steps = graph.constants.get(node.input[4]) if len(node.input) > 4 else np.ones(1)
     return bool(steps is not None and steps[0] > 0 and 0 <= starts[0] < ends[0] <= known[0])

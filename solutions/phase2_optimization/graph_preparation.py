@@ -1,8 +1,8 @@
 """Preparation: the float model in the form that quantizing wants, computing the same.
 
-Constants become initializers, what follows from constants alone is computed once, batch norms go
-into the convolutions before them, Identity and Dropout go away, and the opset rises to where
-QuantizeLinear knows channels (13) and int4 (21).
+Functions give way to the nodes that they stand for, constants become initializers, what follows
+from constants alone is computed once, batch norms go into the convolutions before them, Identity
+and Dropout go away, and the opset rises to where QuantizeLinear knows channels (13) and int4 (21).
 """
 
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def prepare(model: Model, opset: int = LEAST_OPSET) -> Model:
     raised to the opset.
     """
     _refuse_quantized(model)
-    raised = raise_opset(_fix_inputs(model), opset)
+    raised = raise_opset(_fix_inputs(inline_functions(model)), opset)
     graph = OnnxGraph(raised)
     _name_nodes(graph)
     inline_constants(graph)
@@ -104,6 +104,18 @@ def nodes_within(part: Any) -> Iterator[Node]:
             yield from nodes_within(inner)
 
 
+def inline_functions(model: Model) -> Model:
+    """The model with the nodes of its own functions in place of their calls."""
+    if not model.functions:
+        return model
+    from onnx.inliner import inline_local_functions
+
+    try:
+        return inline_local_functions(model)
+    except Exception as error:  # onnx's own
+        raise InferenceError(f"the model's functions are faulty: {_first_line(error)}") from error
+
+
 def _fix_inputs(model: Model) -> Model:
     """Weights that are listed as inputs, too (IR version 3), become plain constants."""
     copy = copy_model(model)
@@ -120,22 +132,32 @@ def _name_nodes(graph: OnnxGraph) -> None:
     seen: set[str] = set()
     for number, node in enumerate(graph.nodes):
         if not node.name or node.name in seen:
-            node.name = f"{node.op_type}_{number}"
+            node.name = graph.unused(f"{node.op_type}_{number}")
         seen.add(node.name)
 
 
 def inline_constants(graph: OnnxGraph) -> None:
     """Turn Constant nodes into constants of the graph."""
-    found = [node for node in graph.nodes if node.op_type == "Constant"]
     done = []
-    for node in found:
-        if node.output[0] in graph.outputs:
-            continue
-        values = _constant_value(node)
-        if values is not None:
-            graph.set_constant(node.output[0], values)
+    for node in graph.nodes:
+        values = _constant_value(node) if node.op_type == "Constant" else None
+        if values is not None and _made_constant(graph, node, [values]):
             done.append(node)
     graph.remove(done)
+
+
+def _made_constant(graph: OnnxGraph, node: Node, values: list[Array]) -> bool:
+    """Let everybody read constants in place of a node's outputs; whether the node may go.
+
+    Where the network gives an output away its node stays, since runtimes expect one.
+    """
+    stays = bool(set(node.output) & set(graph.outputs))
+    for name, array in zip(node.output, values, strict=True):
+        if stays:
+            graph.rename_uses(name, graph.constant(name, array))
+        else:
+            graph.set_constant(name, array)
+    return not stays
 
 
 def _constant_value(node: Node) -> Array | None:
@@ -157,11 +179,9 @@ def fold_constants(graph: OnnxGraph) -> None:
     for node in list(graph.ordered()):
         if graph.activations(node) or node.op_type in SUBGRAPHS | UNSTABLE or not node.input:
             continue
-        if set(node.output) & set(graph.outputs):
-            continue  # an output is made by a node, as every runtime expects
         values = _computed(graph, node)
-        if values is not None and sum(v.size for v in values) <= LARGEST_FOLDED:
-            graph.constants.update(zip(node.output, values, strict=True))
+        small = values is not None and sum(v.size for v in values) <= LARGEST_FOLDED
+        if values is not None and small and _made_constant(graph, node, values):
             done.append(node)
     graph.remove(done)
 

@@ -67,6 +67,6 @@ class StreamingHistogram:
         """The histogram of absolute values: counts [BINS] and the width of a bin."""
         most = max(abs(self.low), abs(self.high))
         width = (most or 1.0) * (1 + 1e-6) / BINS
-        bins = np.clip((np.abs(self.centres) / width).astype(np.int64), 0, BINS - 1)
+        bins = np.minimum(np.abs(self.centres) / width, BINS - 1).astype(np.int64)
         folded = np.bincount(bins, weights=self.counts, minlength=BINS)
         return folded.astype(np.int64), width

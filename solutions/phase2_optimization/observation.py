@@ -3,6 +3,7 @@
 One batch is in memory at a time; each tensor keeps only what its calibrator remembers of it.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -37,8 +38,9 @@ def open_session(model: Model, threads: int = 0) -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """What an exception says, in one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """What an exception says, in one line, without ONNX Runtime's codes and C++ signatures."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : |/onnxruntime_src/\S+ .*?\) ", "", line)
 
 
 def named_feeds(batches: Batches, session: Any) -> Iterator[dict[str, Array]]:

@@ -42,6 +42,18 @@ def load_onnx(path: Path) -> Model:
         raise InferenceError(f"{path}: cannot be read as an ONNX model: {reason}") from error
 
 
+def check_place(path: Path) -> None:
+    """Raise InferenceError where no model can be written; to be asked before the work is done."""
+    if path.is_dir():
+        raise InferenceError(f"{path} is a folder: name a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InferenceError(f"{path} cannot be written: {error.strerror}") from error
+
+
 def save_onnx(model: Model, path: Path) -> None:
     """Write a model; under its name only when whole. Raises InferenceError where it cannot be."""
     handle, name = -1, ""

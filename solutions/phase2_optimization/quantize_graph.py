@@ -69,6 +69,7 @@ class QuantizedModel:
     float_layers: dict[str, str]  # those that stay float, and other named nodes: the reason
     integer_share: float  # of the multiply-accumulates, 0..1; nan where shapes are not known
     ranges: dict[str, Range]  # of each quantized tensor
+    float_operators: dict[str, str] = field(default_factory=dict)  # between integers: name, type
 
 
 def quantize_static(
@@ -108,9 +109,20 @@ def quantize_prepared(model: Model, batches: Batches, settings: StaticSettings) 
     integer = [name for name in layers if name in plan.integer.difference(plan.float_outputs)]
     total = sum(macs.get(name, 0) for name in layers)
     share = sum(macs.get(name, 0) for name in integer) / total if total else float("nan")
+    others = float_operators(graph, plan)
     write_quantized(graph, plan, activation_steps(plan, ranges), settings)
     reasons = plan.float_reasons | dict.fromkeys(plan.float_outputs, FLOAT_OUTPUT)
-    return QuantizedModel(graph.to_model(), tuple(integer), reasons, share, ranges)
+    return QuantizedModel(graph.to_model(), tuple(integer), reasons, share, ranges, others)
+
+
+def float_operators(graph: OnnxGraph, plan: Placement) -> dict[str, str]:
+    """The types of the nodes that read integers as real numbers, for want of a kernel; by name."""
+    spoken_of = plan.integer | plan.float_reasons.keys()
+    return {
+        node.name: node.op_type for node in graph.nodes
+        if node.name not in spoken_of and node.op_type not in ("Shape", "Size")
+        and any(plan.quantized.get(name) for name in node.input)
+    }
 
 
 def activation_params(found: Range, limits: Range = EVERYTHING) -> QuantParams:

@@ -13,6 +13,7 @@ placed (``placement``) and written (``quantize_graph``). ``equalization``, ``bia
 """
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 if __package__ in (None, ""):  # run as a file: the repository's root is two folders up
@@ -37,7 +38,7 @@ from solutions.phase2_optimization.dynamic_quantization import quantize_dynamic
 from solutions.phase2_optimization.equalization import equalization_factors, equalize
 from solutions.phase2_optimization.graph_preparation import prepare
 from solutions.phase2_optimization.kernel_form import fit_to_kernels, thin_convolutions
-from solutions.phase2_optimization.onnx_rewrite import save_onnx
+from solutions.phase2_optimization.onnx_protobuf import check_place, save_onnx
 from solutions.phase2_optimization.quantize_graph import (
     QuantizedModel,
     StaticSettings,
@@ -77,6 +78,7 @@ def quantize_command(model: str, out: Path, method: str, data: Path | None) -> i
     methods = NAMES[NAMES.index("dynamic"):]
     if method not in methods:
         raise InferenceError(f"no method {method!r}: there are {', '.join(methods)}")
+    check_place(out)
     with progress_bar("") as bar:
         part = bar.add_task(f"load {model}", total=None)
         task = find_task(model, data)
@@ -89,6 +91,10 @@ def quantize_command(model: str, out: Path, method: str, data: Path | None) -> i
     click.echo(f"{task.metric_name}: {after:.4f} ({before:.4f} in FP32)")
     for name, reason in made.float_layers.items():
         click.echo(f"  float: {name}: {reason}")
+    between = Counter(made.float_operators.values())
+    if between:
+        counted = ", ".join(f"{count} {kind}" for kind, count in between.most_common())
+        click.echo(f"  float between integers: {counted}")
     if task.note:
         click.echo(f"note: {task.note}", err=True)
     return 0

@@ -36,8 +36,9 @@ class SmallGraph:
         """Any operator; its outputs' names (one name where there is one output)."""
         number = len(self.nodes)
         made = [f"{op_type.lower()}{number}" + (f"_{i}" if i else "") for i in range(outputs)]
+        attributes.setdefault("name", f"{op_type}{number}")
         self.nodes.append(helper.make_node(
-            op_type, list(inputs), made, name=f"{op_type}{number}", domain=domain, **attributes))
+            op_type, list(inputs), made, domain=domain, **attributes))
         return made[0] if outputs == 1 else made
 
     def weights(self, *shape, fan=None):
