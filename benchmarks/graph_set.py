@@ -133,12 +133,26 @@ def build_network(network: Network) -> Any:
                 parameter.normal_(0, 0.02)
             elif parameter.ndim == 1:
                 parameter.add_(torch.empty_like(parameter).normal_(0, 0.1))
-    if network.family != "torchvision.models.detection":  # those train on targets only
-        _settle_batch_norms(model, torch.randn(4, 3, network.side, network.side))
+    images = torch.rand(4, 3, network.side, network.side)
+    if network.family == "torchvision.models.detection":
+        _settle_detector(model, images)
+    else:
+        _settle_batch_norms(model, images)
     return model.eval()
 
 
-def _settle_batch_norms(model: Any, images: Any) -> None:
+def _settle_detector(model: Any, images: Any) -> None:
+    """A detector trains on targets only; its scores are spread, so that none of them tie."""
+    import torch
+
+    target = {"boxes": torch.tensor([[10.0, 10.0, 200.0, 200.0]]), "labels": torch.tensor([1])}
+    _settle_batch_norms(model, list(images), [target] * len(images))
+    with torch.no_grad():
+        for layers in model.head.classification_head.module_list:
+            layers[-1].weight.mul_(20)
+
+
+def _settle_batch_norms(model: Any, *batch: Any) -> None:
     import torch
 
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
@@ -147,7 +161,7 @@ def _settle_batch_norms(model: Any, images: Any) -> None:
         norm.train()
     with torch.no_grad():
         model.train()
-        model(images)
+        model(*batch)
 
 
 def export(network: Network, exporter: str, path: Path) -> None:
