@@ -91,9 +91,11 @@ def _ungrouped(tensors: BlockedTensors, node: Node, weights: Floats) -> BlockedI
     twin = tensors.reordered(name)
     if twin is None:
         return None
-    spread = np.zeros((outputs, twin.width, *weights.shape[2:]), np.float32)
-    spread[:, twin.places] = weights
-    return BlockedInput(twin.name, blocked_filter(spread, block), 1)
+    if not twin.is_dense or twin.width != padded_channels(inputs, block):
+        spread = np.zeros((outputs, twin.width, *weights.shape[2:]), np.float32)
+        spread[:, twin.places] = weights
+        weights = spread
+    return BlockedInput(twin.name, blocked_filter(weights, block), 1)
 
 
 def _filling(outputs: int, inputs: int, block: int, width: int) -> float:

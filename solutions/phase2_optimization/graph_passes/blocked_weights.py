@@ -44,19 +44,22 @@ def padded_vector(values: Floats, block: int) -> Floats:
 
 def blocked_filter(weights: Floats, block: int) -> Floats:
     """Filters [O, I, H, W] in the form OIHWBiBo; the shape keeps four axes [O', I', H, W]."""
-    outputs, inputs, height, width = weights.shape
-    more_out = padded_channels(outputs, block) - outputs
-    more_in = padded_channels(inputs, block) - inputs
-    filled = np.pad(weights, ((0, more_out), (0, more_in), (0, 0), (0, 0)))
+    height, width = weights.shape[2:]
+    filled = _filled(weights, [padded_channels(size, block) for size in weights.shape[:2]])
     split = filled.reshape(-1, block, filled.shape[1] // block, block, height, width)
     return np.ascontiguousarray(split.transpose(0, 2, 4, 5, 3, 1)).reshape(filled.shape)
+
+
+def _filled(weights: Floats, channels: list[int]) -> Floats:
+    """Filters with zeros up to a number of output and input channels; no copy where none lack."""
+    more = [(0, wanted - size) for wanted, size in zip(channels, weights.shape, strict=False)]
+    return np.pad(weights, (*more, (0, 0), (0, 0))) if any(map(any, more)) else weights
 
 
 def output_blocked_filter(weights: Floats, block: int) -> Floats:
     """Filters [O, I, H, W] in the form OIHWBo; the shape keeps four axes [O', I, H, W]."""
     outputs, inputs, height, width = weights.shape
-    more = padded_channels(outputs, block) - outputs
-    filled = np.pad(weights, ((0, more), (0, 0), (0, 0), (0, 0)))
+    filled = _filled(weights, [padded_channels(outputs, block), inputs])
     split = filled.reshape(-1, block, inputs, height, width)
     return np.ascontiguousarray(split.transpose(0, 2, 3, 4, 1)).reshape(filled.shape)
 
