@@ -7,8 +7,10 @@ see it; the graph for ONNX Runtime with it on as well, since that is how people 
 import numpy as np
 import pytest
 
-onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
+
+import onnx
 
 from benchmarks.graph_set import NETWORKS, Network, export
 from benchmarks.graph_variants import count_nodes, random_feeds
