@@ -130,7 +130,8 @@ def lifetimes(
     last: dict[str, int] = {}
     for number, step in enumerate(steps):
         for name in step.writes:
-            first[name] = last[name] = number
+            first.setdefault(name, number)  # some are written in parts
+            last[name] = number
         for name in step.reads:
             last[name] = number
     last |= {name: len(steps) for name in kept}

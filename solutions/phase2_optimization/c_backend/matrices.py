@@ -1,0 +1,105 @@
+"""Gemm and MatMul with constant weights.
+
+Weights are cut into blocks of output columns as wide as a vector, so that one input value times a
+row of a block adds to a vector of sums. A tile has several rows or, where there is one row only,
+splits the sum over k into independent parts: one chain of additions would wait for itself.
+"""
+
+from math import prod
+
+import numpy as np
+
+from solutions.phase2_optimization.c_backend.blocks import Floats
+from solutions.phase2_optimization.c_backend.elementwise import flat_kernel
+from solutions.phase2_optimization.c_backend.fusion import Group
+from solutions.phase2_optimization.c_backend.lowering import Lowering
+from solutions.phase2_optimization.c_backend.program import NAME, Call, Value
+from solutions.phase2_optimization.c_backend.tiled import indent
+from solutions.phase2_optimization.onnx_rewrite import attribute
+from zoo.errors import InferenceError
+
+SUMS = 8  # independent sums of a tile
+
+
+def matrix_product(low: Lowering, group: Group) -> Value:
+    """x [..., k] times constant weights [k, n], plus a bias, with what follows."""
+    node = group.layer
+    assert node is not None
+    weights = low.constant(node.input[1]).astype(np.float32)
+    factor = 1.0
+    if node.op_type == "Gemm":
+        factor = attribute(node, "alpha", 1.0)
+        weights = weights.T if attribute(node, "transB", 0) else weights
+        if attribute(node, "transA", 0):
+            raise InferenceError(f"{node.name or 'Gemm'}: the C back end knows no transA")
+    shape = low.shape(node.output[0])
+    if weights.ndim != 2 or not shape:
+        raise InferenceError(
+            f"{node.name or node.op_type}: the C back end multiplies by matrices, not by "
+            f"{weights.ndim} dimensions"
+        )
+    x = low.plain(node.input[0])
+    bias = np.zeros(weights.shape[1], np.float32)
+    if node.op_type == "Gemm" and len(node.input) > 2 and node.input[2]:
+        given = low.constant(node.input[2]).astype(np.float32) * attribute(node, "beta", 1.0)
+        if given.ndim > 1 and given.shape[0] > 1:
+            raise InferenceError(f"{node.name or 'Gemm'}: the C back end wants one bias for all")
+        bias = np.broadcast_to(given.reshape(-1), bias.shape)
+    y = low.new(group.output, shape, False)
+    rows = prod(x.shape[:-1])
+    text = gemm_kernel(rows, weights.shape[0], weights.shape[1], low.lanes)
+    packed, sums = packed_columns(weights * np.float32(factor), bias, low.lanes)
+    pointers = [low.program.whole(x), low.program.constant(packed), low.program.constant(sums),
+                low.program.whole(y)]
+    calls = [Call(text, tuple(pointers))]
+    extras: list[Value] = []
+    if group.chain:
+        extras = low.operands(group.chain, shape, False)
+        calls.append(Call(
+            flat_kernel(group.chain, y.floats(low.lanes), low.lanes),
+            tuple(low.program.whole(value) for value in (y, *extras, y)),
+        ))
+    title = " + ".join(member.op_type for member in group.nodes)
+    low.program.add(f"{title} -> {group.output}", calls, [x, *extras], y)
+    return y
+
+
+def packed_columns(weights: Floats, bias: Floats, lanes: int) -> tuple[Floats, Floats]:
+    """Weights [k, n] as [column block, k, lane] and the bias as [column block, lane]."""
+    k, n = weights.shape
+    blocks = -(-n // lanes)
+    filled = np.zeros((k, blocks * lanes), np.float32)
+    filled[:, :n] = weights
+    sums = np.zeros(blocks * lanes, np.float32)
+    sums[:n] = bias
+    return np.ascontiguousarray(filled.reshape(k, blocks, lanes).transpose(1, 0, 2)), sums
+
+
+def gemm_kernel(rows: int, k: int, n: int, lanes: int) -> str:
+    """C for [rows, k] times [k, n] in blocks of columns."""
+    together = max(d for d in range(1, SUMS + 1) if rows % d == 0)
+    splits = next(d for d in (8, 4, 2, 1) if k % d == 0 and d * together <= max(SUMS, together))
+    blocks = -(-n // lanes)
+    sums = [(r, s) for r in range(together) for s in range(splits)]
+    names = ", ".join(f"a{r}_{s} = {{0}}" for r, s in sums)
+    lines = [
+        f"for (int m = 0; m < {rows}; m += {together})",
+        f"    for (int block = 0; block < {blocks}; block++) {{",
+        f"        const float *w = weights + block * {k * lanes}, *in = x + (long)m * {k};",
+        f"        v{lanes} {names};",
+        f"        for (int c = 0; c < {k}; c += {splits}, w += {splits * lanes}) {{",
+        *(f"            const v{lanes} w{s} = load{lanes}(w + {s * lanes});"
+          for s in range(splits)),
+        *(f"            a{r}_{s} += w{s} * in[c + {r * k + s}];" for r, s in sums),
+        "        }",
+    ]
+    last = n - (blocks - 1) * lanes
+    count = f"(block == {blocks - 1} ? {4 * last} : {4 * lanes})" if last < lanes else 4 * lanes
+    for r in range(together):
+        total = " + ".join(f"a{r}_{s}" for s in range(splits))
+        lines += [
+            f"        a{r}_0 = {total} + load{lanes}(bias + block * {lanes});",
+            f"        memcpy(y + (m + {r}) * {n}L + block * {lanes}, &a{r}_0, {count});",
+        ]
+    head = "const float *x, const float *weights, const float *bias, float *y"
+    return "\n".join([f"static void {NAME}({head})", "{", *indent([*lines, "    }"]), "}"])
