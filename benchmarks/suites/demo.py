@@ -19,7 +19,8 @@ from solutions.phase4_production.video_analysis.video_run import run_video
 from zoo import registry
 from zoo.street import materialise
 
-DETECTORS = ("zoo:street-small", "zoo:street-middle", "zoo:street-large")
+SIZES = ("zoo:street-small", "zoo:street-middle", "zoo:street-large")
+DETECTORS = tuple(f"{size}{form}" for size in SIZES for form in ("", "-int8"))
 DEFAULT = PROFILES["cpu"].detector
 
 
