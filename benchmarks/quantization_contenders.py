@@ -35,7 +35,6 @@ PAIRS = {  # ours: the peer that does the same
     DEFAULT: "NNCF accuracy-controlled",
 }
 QUICK = ("dynamic", "static minmax", "careful")
-ONLY_PEERS = ("ORT Distribution",)
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 BETWEEN = ("Relu", "Clip")  # what ONNX Runtime takes into the integer kernel
 
@@ -60,7 +59,7 @@ def contenders(model: str, quick: bool) -> list[str]:
     pairs = [name for ours, theirs in PAIRS.items() for name in (ours, theirs)
              if not quick or ours in QUICK]
     shipped = [SHIPPED] if model.startswith("zoo:street") else []
-    return [*shipped, *pairs] if quick else [*shipped, *pairs, *ONLY_PEERS]
+    return [*shipped, *pairs]
 
 
 def make(case: Case, name: str) -> Made:
