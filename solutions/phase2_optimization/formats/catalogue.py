@@ -28,6 +28,20 @@ class Format:
     is_slow: bool = False  # left out unless all are asked for
     arguments: tuple[str, ...] = ()  # for a function that makes the function
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it runs on a GPU."""
+        return self.name.startswith("tensorrt") or self.name.endswith("-cuda")
+
+    @property
+    def tolerance(self) -> float:
+        """The relative error that its arithmetic explains; more is a fault."""
+        if self.name.endswith("int8"):
+            return 0.5
+        if self.name.endswith(("bf16", "fp16")):
+            return 0.1
+        return 1e-2 if self.on_gpu else 1e-3  # TF32 has 10 bits
+
     def load(self) -> Maker:
         """The function that compiles."""
         module, _, name = self.maker.partition(":")

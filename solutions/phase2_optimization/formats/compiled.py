@@ -66,7 +66,7 @@ class FormatOptions:
 
     def example(self, source: Source) -> Batch:
         """Inputs to trace with. A free axis wants two rows: exporters take 1 for a constant."""
-        return source.rows(max(2, *self.sizes) if self.is_dynamic else self.sizes[0])
+        return source.rows(2 if self.is_dynamic else self.sizes[0])
 
 
 @dataclass(frozen=True)
