@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.backend_cases import Judged, backend_cases, judge_all
+from benchmarks.c_backend_rows import c_backend, memory_plans
 from benchmarks.graph_compilation import graphs, our_optimizers, row_of
 from benchmarks.suite import Context, Goal, Row, SuiteResult, at_least
 
@@ -75,4 +76,6 @@ def merged(results: list[SuiteResult]) -> SuiteResult:
     )
 
 
-PARTS: tuple[Callable[[Context], SuiteResult], ...] = (graphs, standard_cases)
+PARTS: tuple[Callable[[Context], SuiteResult], ...] = (
+    graphs, standard_cases, c_backend, memory_plans,
+)
