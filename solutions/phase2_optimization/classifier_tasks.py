@@ -120,7 +120,7 @@ def street_crops(frames: list[NDArray[np.uint8]], side: int, most: int) -> Image
     """Square parts of street frames as ImageNet networks want them: float32 [n, 3, side, side]."""
     rng = np.random.default_rng(1)
     crops = []
-    for frame in frames:
+    for frame in frames[:: max(1, CROPS * len(frames) // most)]:  # from all of them
         rows, columns = frame.shape[:2]
         for _ in range(CROPS):
             size = int(rng.integers(64, min(rows, columns)))

@@ -129,6 +129,7 @@ def read_data(model: Model, data: Path) -> list[Feeds]:
             f"{data} has {', '.join(arrays) or 'nothing'}, but the model wants "
             f"{', '.join(missing)}: name the arrays as the inputs"
         )
+    arrays = {spec.name: _as_wanted(arrays[spec.name], spec) for spec in specs}
     rows = {len(arrays[spec.name]) if arrays[spec.name].ndim else 0 for spec in specs}
     if len(rows) != 1 or rows == {0}:
         raise InferenceError(f"{data}: arrays of {sorted(rows)} rows: one row per input is needed")
@@ -136,6 +137,12 @@ def read_data(model: Model, data: Path) -> list[Feeds]:
     if len(specs) == 1:
         return split_batches(specs[0].name, arrays[specs[0].name][:count])
     return [{s.name: arrays[s.name][i : i + 1] for s in specs} for i in range(count)]
+
+
+def _as_wanted(values: Array, spec: TensorSpec) -> Array:
+    """Real numbers in the precision that the model computes with; other types stay as they are."""
+    wanted = np.dtype(spec.dtype)
+    return values.astype(wanted) if values.dtype.kind == wanted.kind == "f" else values
 
 
 def read_arrays(path: Path) -> dict[str, Array]:
@@ -148,7 +155,11 @@ def read_arrays(path: Path) -> dict[str, Array]:
         if isinstance(loaded, np.ndarray):
             return {"data": loaded}
         with loaded:
-            return {name: loaded[name] for name in loaded.files}
+            found = {name: loaded[name] for name in loaded.files}
+        damaged = [name for name, values in found.items() if not isinstance(values, np.ndarray)]
+        if damaged:
+            raise ValueError(f"{damaged[0]} is no array")
+        return found
     except FileNotFoundError as error:
         raise InferenceError(f"data {path}: no such file or folder") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
