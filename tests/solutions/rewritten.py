@@ -38,8 +38,16 @@ class Rewritten:
 def parsed(text: str, opset: int = 17) -> onnx.ModelProto:
     """The model; of its outputs the element type counts, the shape is left to be inferred."""
     model = parser.parse_model(HEADER.format(opset=opset) + text)
-    for value in model.graph.output:
+    bare = onnx.ModelProto.FromString(model.SerializeToString())
+    for value in bare.graph.output:
         value.type.tensor_type.ClearField("shape")
+    try:
+        inferred = onnx.shape_inference.infer_shapes(bare).graph.output
+    except onnx.shape_inference.InferenceError:  # a graph that is broken on purpose
+        return model
+    for declared, found in zip(model.graph.output, inferred, strict=True):
+        if found.type.tensor_type.HasField("shape"):
+            declared.CopyFrom(found)
     return model
 
 

@@ -24,7 +24,8 @@ def test_a_part_of_a_shape_is_one_node(nodes: str) -> None:
 
 @pytest.mark.parametrize("nodes", ["y = Gather(s, some)", "g = Gather(s, i)  y = Neg(g)"])
 def test_scattered_places_and_single_numbers_stay(nodes: str) -> None:
-    made = rewritten("(float[A, B, C] x) => (int64 y) " + CONSTANTS + " { s = Shape(x) " + nodes + " }", narrow_shapes)
+    made = rewritten("(float[A, B, C] x) => (int64 y) " + CONSTANTS + " { s = Shape(x) " + nodes
+                     + " }", narrow_shapes)
     assert made.changed == 0
 
 
