@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from solutions.phase2_optimization.build_zoo import validation_frames
 from solutions.phase2_optimization.classifier_tasks import (
     CALIBRATED_ON,
     digit_images,
@@ -29,6 +28,7 @@ from solutions.phase2_optimization.detector_tasks import (
     sampled,
     street_frames,
     street_task,
+    validation_frames,
     video_task,
 )
 from solutions.phase2_optimization.evaluation_task import Run, Task, input_of, onnx_run
@@ -108,7 +108,7 @@ def build_case(name: str, quick: bool) -> Case:
 
 
 def _case(task: Task, control: Judge, judge: Judge, metric_name: str) -> Case:
-    return Case(replace(task, metric=control), control, judge, metric_name)
+    return Case(replace(task, metric=control, control=control), control, judge, metric_name)
 
 
 def _street(entry: ModelEntry, streets: int) -> Case:

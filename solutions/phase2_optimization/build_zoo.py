@@ -11,32 +11,26 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from functools import cache
 from pathlib import Path
 
 import click
-import numpy as np
-from numpy.typing import NDArray
 
 from solutions.phase2_optimization.detector_tasks import (
-    as_network,
+    on_validation,
     score_on_streets,
     street_task,
 )
-from solutions.phase2_optimization.evaluation_task import Run, Task, onnx_run
+from solutions.phase2_optimization.evaluation_task import Task, onnx_run
 from solutions.phase2_optimization.onnx_rewrite import Model, require_onnx, save_onnx
 from solutions.phase2_optimization.quantize_graph import QuantizedModel
 from solutions.phase2_optimization.variants import VariantMaker, described
-from zoo.evaluate import DetectionScores, detection_scores
+from zoo.evaluate import DetectionScores
 from zoo.registry import MODELS, ModelEntry, find
-from zoo.score_detector import LibraryDetector
-from zoo.street import FrameTruth, Street, StreetConfig
 from zoo.terminal import run_command
 from zoo.training.model_card import write_sums
 
 SIZES = ("small", "middle", "large")
 RECIPES = ("static minmax", "static percentile", "static mse", "careful")
-VALIDATION_SEED, VALIDATION_STREETS, FRAMES_EACH = 6000, 12, 12
 HELD_OUT_STREETS = 16  # as for the float detectors
 CARD = """# zoo:{name}
 
@@ -60,27 +54,6 @@ Held-out means streets of the test split: other seeds, other backgrounds ("brick
 "waterfront") and other handwritten digits than in training. The network knows procedural streets
 only; on real video it is of little use.
 """  # noqa: E501
-
-
-@cache
-def validation_frames() -> list[tuple[NDArray[np.uint8], FrameTruth]]:
-    """Frames of training streets that no detector was trained on or calibrated with."""
-    frames = []
-    for number in range(VALIDATION_STREETS):
-        street = Street(StreetConfig(seed=VALIDATION_SEED + number, frames=150, split="train"))
-        frames += [street.frame(int(i)) for i in np.linspace(8, 148, FRAMES_EACH)]
-    return frames
-
-
-def on_validation(entry: ModelEntry) -> Callable[[Run], float]:
-    """The average precision on validation streets."""
-    def score(run: Run) -> float:
-        detector = LibraryDetector(entry, as_network(run, "images"))
-        frames = validation_frames()
-        found = [detector(image) for image, _ in frames]
-        return detection_scores([truth for _, truth in frames], found).map
-
-    return score
 
 
 def quantize_detector(

@@ -25,6 +25,8 @@ from zoo.registry import fetch, find
 
 Images = NDArray[np.float32]
 CALIBRATED_ON = 256  # images
+JUDGED_FROM = 2256  # of MNIST's test images; those between steer accuracy control
+CONTROLLED_ON = 96  # of the calibration images, where there are no labels
 CROPS = 4  # of each street frame
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TEST_STREETS = 4
@@ -35,13 +37,15 @@ def digits_task() -> Task:
     """The street's digit classifier, judged on digits of writers that it has not seen."""
     model = load_onnx(fetch(find("zoo:digits")))
     name = input_of(model).name
-    images, _ = digit_images("train")
+    images, known = digit_images("train")
     judged, labels = digit_images("test")
     chosen = np.random.default_rng(0).choice(len(images), CALIBRATED_ON, replace=False)
+    rest = np.setdiff1d(np.arange(len(images)), chosen)
     return Task(
         "zoo:digits", model, split_batches(name, images[chosen]),
         accuracy(split_batches(name, judged, 100), labels),
         f"accuracy on {len(labels)} held-out digits",
+        control=accuracy(split_batches(name, images[rest], 100), known[rest]),
     )
 
 
@@ -58,14 +62,16 @@ def digit_images(split: Literal["train", "test"]) -> tuple[Images, NDArray[np.in
 
 
 def mnist_task() -> Task:
-    """The registry's MNIST network, on the test set: its first images calibrate, the rest judge."""
+    """The registry's MNIST network, on the test set: the first images calibrate, the last judge."""
     model = load_onnx(fetch(find("mnist-cnn")))
     name = input_of(model).name
     pixels, labels = mnist_test_set()
+    between, last = slice(CALIBRATED_ON, JUDGED_FROM), slice(JUDGED_FROM, None)
     return Task(
         "mnist-cnn", model, split_batches(name, pixels[:CALIBRATED_ON]),
-        accuracy(split_batches(name, pixels[CALIBRATED_ON:]), labels[CALIBRATED_ON:]),
-        f"accuracy on {len(labels) - CALIBRATED_ON:,} test images", loss=0.005,
+        accuracy(split_batches(name, pixels[last]), labels[last]),
+        f"accuracy on {len(labels[last]):,} test images", loss=0.005,
+        control=accuracy(split_batches(name, pixels[between]), labels[between]),
     )
 
 
@@ -112,8 +118,10 @@ def _agreement_task(name: str, network: Any, side: int, note: str = "") -> Task:
     judged = street_crops([image for image, _ in street_frames(TEST_STREETS)], side, 160)
     entry = input_of(model).name
     metric, metric_name = agreement(model, split_batches(entry, judged))
-    return Task(name, model, split_batches(entry, calibration), metric,
-                f"{metric_name}, {len(judged)} crops", loss=0.02, note=note)
+    batches = split_batches(entry, calibration)
+    control, _ = agreement(model, batches[:: max(1, len(batches) // CONTROLLED_ON)])
+    return Task(name, model, batches, metric, f"{metric_name}, {len(judged)} crops", loss=0.02,
+                note=note, control=control)
 
 
 def street_crops(frames: list[NDArray[np.uint8]], side: int, most: int) -> Images:

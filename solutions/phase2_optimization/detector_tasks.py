@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from solutions.phase1_basics.image_input import ImageInput, prepare_image
 from solutions.phase2_optimization.detections_distance import detections_distance
-from solutions.phase2_optimization.evaluation_task import Feeds, Run, Task, input_of
+from solutions.phase2_optimization.evaluation_task import Feeds, Metric, Run, Task, input_of
 from solutions.phase2_optimization.onnx_rewrite import Model, load_onnx
 from zoo.errors import InferenceError
 from zoo.evaluate import DetectionScores, FrameBoxes, agreement_scores, detection_scores
@@ -25,6 +25,8 @@ Image = NDArray[np.uint8]
 CALIBRATION_SEED = 5000  # training streets of their own
 CALIBRATION_STREETS, FRAMES_OF_STREET = 16, 4
 STREETS, STREET_FRAMES = 8, 150  # held out, to judge by
+VALIDATION_SEED, VALIDATION_STREETS, VALIDATION_FRAMES = 6000, 12, 12  # to choose by
+CONTROLLED_ON = 2  # every second of those frames
 VIDEOS = ("people-video", "cars-video", "highway-video")
 
 
@@ -54,6 +56,7 @@ def street_task(entry: ModelEntry, streets: int = STREETS) -> Task:
     return Task(
         entry.name, model, feeds(entry, model, calibration_frames()), score,
         f"mAP@0.5:0.95 on {streets} held-out streets", detections_distance,
+        control=on_validation(entry, CONTROLLED_ON),
     )
 
 
@@ -67,6 +70,26 @@ def score_on_streets(entry: ModelEntry, variant: Run, streets: int) -> Detection
     frames = street_frames(streets)
     detector = LibraryDetector(entry, as_network(variant, "images"))
     return detection_scores([truth for _, truth in frames], [detector(i) for i, _ in frames])
+
+
+def on_validation(entry: ModelEntry, step: int = 1) -> Metric:
+    """The average precision on every ``step``-th frame of validation streets."""
+    def score(run: Run) -> float:
+        detector, frames = LibraryDetector(entry, as_network(run, "images")), validation_frames()
+        seen = frames[::step]
+        return detection_scores([truth for _, truth in seen], [detector(i) for i, _ in seen]).map
+
+    return score
+
+
+@cache
+def validation_frames() -> list[tuple[Image, FrameTruth]]:
+    """Frames of training streets that no detector was trained on or calibrated with."""
+    frames = []
+    for number in range(VALIDATION_STREETS):
+        street = Street(StreetConfig(seed=VALIDATION_SEED + number, frames=150, split="train"))
+        frames += [street.frame(int(i)) for i in np.linspace(8, 148, VALIDATION_FRAMES)]
+    return frames
 
 
 @cache
@@ -89,7 +112,7 @@ def calibration_frames() -> list[Image]:
 def video_task(entry: ModelEntry, videos: Sequence[Path]) -> Task:
     """A public detector, judged by its agreement with the float model on real videos.
 
-    Calibration takes frames of its own: those between the frames that are judged.
+    Calibration and accuracy control take frames of their own: those between the judged ones.
     """
     if not videos:
         raise InferenceError(
@@ -99,19 +122,27 @@ def video_task(entry: ModelEntry, videos: Sequence[Path]) -> Task:
     model = load_onnx(fetch(entry))
     name = input_of(model).name
     calibration = [frame for video in videos for frame in sampled(video, 80, 0)]
+    control = [frame for video in videos for frame in sampled(video, 40, 20)]
     judged = [frame for video in videos for frame in sampled(video, 20, 10)]
-    float_detector = LibraryDetector(entry)
-    reference = [float_detector.detect(frame) for frame in judged]
+    return Task(
+        entry.name, model, feeds(entry, model, calibration), on_frames(entry, name, judged),
+        f"AP50 against FP32's boxes on {len(judged)} frames", detections_distance, loss=0.02,
+        control=on_frames(entry, name, control),
+    )
+
+
+def on_frames(entry: ModelEntry, name: str, frames: Sequence[Image]) -> Metric:
+    """How well a variant's boxes agree with those of the entry's float model on frames."""
+    reference: list[FrameBoxes] = []
 
     def score(variant: Run) -> float:
+        if not reference:
+            real = LibraryDetector(entry)
+            reference.extend(real.detect(frame) for frame in frames)
         detector = LibraryDetector(entry, as_network(variant, name))
-        found: list[FrameBoxes] = [detector.detect(frame) for frame in judged]
-        return agreement_scores(reference, found)
+        return agreement_scores(reference, [detector.detect(frame) for frame in frames])
 
-    return Task(
-        entry.name, model, feeds(entry, model, calibration), score,
-        f"AP50 against FP32's boxes on {len(judged)} frames", detections_distance, loss=0.03,
-    )
+    return score
 
 
 def known_videos() -> list[Path]:

@@ -1,4 +1,8 @@
-"""What a quantized model is measured on: data to calibrate with, and a metric on other data."""
+"""What a quantized model is measured on: data to calibrate with, and metrics on other data.
+
+Accuracy control tries many models and keeps the first that scores well enough, so the data that it
+scores them on have a say in the result: the figure that is reported comes from data of its own.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +22,7 @@ from zoo.errors import InferenceError, MissingExtraError
 
 Feeds = Mapping[str, Array]
 Run = Callable[[Feeds], Outputs]  # a model that is loaded somewhere
+Metric = Callable[[Run], float]
 
 
 @dataclass(frozen=True)
@@ -27,15 +32,20 @@ class Task:
     name: str
     model: Model  # float32
     batches: Sequence[Feeds]  # to calibrate with; disjoint from what the metric looks at
-    metric: Callable[[Run], float]  # higher is better
+    metric: Metric  # higher is better
     metric_name: str  # as a table's heading says it
     distance: Distance = relative_error  # of outputs, for the sensitivity of layers
     loss: float = 0.01  # of the metric, as a share, that a quantized model may lose
     note: str = ""  # what a reader has to know about the figures
+    control: Metric | None = None  # steers accuracy control, on other data than ``metric``
 
     def score(self, model: Model) -> float:
         """The metric of a variant in ONNX Runtime."""
         return self.metric(onnx_run(model))
+
+    def control_score(self, model: Model) -> float:
+        """What steers accuracy control: the same kind of metric, where possible on other data."""
+        return (self.control or self.metric)(onnx_run(model))
 
     @property
     def example(self) -> Feeds:
@@ -75,7 +85,7 @@ def openvino_run(model: Model, precision: str) -> Run:
     return run
 
 
-def agreement(model: Model, batches: Sequence[Feeds]) -> tuple[Callable[[Run], float], str]:
+def agreement(model: Model, batches: Sequence[Feeds]) -> tuple[Metric, str]:
     """How much a variant says what the float model says; and the metric's name.
 
     Classifiers (one output [n, classes]): the share of inputs with the same first choice. Others:
@@ -101,7 +111,7 @@ def agreement(model: Model, batches: Sequence[Feeds]) -> tuple[Callable[[Run], f
     return closeness, "1 - relative error to FP32"
 
 
-def accuracy(batches: Sequence[Feeds], labels: Array) -> Callable[[Run], float]:
+def accuracy(batches: Sequence[Feeds], labels: Array) -> Metric:
     """The share of inputs whose label the first output names."""
 
     def share(variant: Run) -> float:

@@ -39,6 +39,7 @@ class Measured:
     seconds: float  # that making it took
     joules: float | None  # of one inference
     detail: str
+    kept_float: tuple[str, ...] = ()  # layers in float for accuracy's sake, and why
     best: bool = False  # no other variant is both faster and better
 
 
@@ -144,6 +145,7 @@ def _measured(
         variant.name, metric, metric / best if best else None, float(p50), float(p90),
         float(p99), float(middle), float(low), float(high),
         len(variant.model.SerializeToString()), variant.seconds, joules, variant.detail,
+        variant.kept_float,
     )
 
 

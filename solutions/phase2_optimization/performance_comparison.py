@@ -50,6 +50,9 @@ def run(
         )
     page = write_page(found, output)
     console.print(table(found))
+    for row in found.rows:
+        for line in row.kept_float:
+            console.print(f"{row.name} keeps {line}", style="dim", markup=False)
     for missing in found.absent:
         console.print(f"absent: {missing.name}: {missing.reason}", style="dim", markup=False)
     said = [f"energy: {found.no_energy}"] if found.no_energy else []

@@ -74,7 +74,9 @@ def file_task(path: Path, data: Path | None) -> Task:
     if len(batches) < 4:
         note = f"{len(batches)} inputs only: the same calibrate and judge"
     metric, metric_name = agreement(model, judged)
-    return Task(path.name, model, calibration, metric, metric_name, loss=0.02, note=note)
+    control, _ = agreement(model, calibration)
+    return Task(path.name, model, calibration, metric, metric_name, loss=0.02, note=note,
+                control=control)
 
 
 def input_specs(model: Model) -> list[TensorSpec]:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from solutions.phase2_optimization.accuracy_control import quantize_to_accuracy
+from solutions.phase2_optimization.accuracy_control import KEPT, quantize_to_accuracy
 from solutions.phase2_optimization.calibration import CALIBRATORS
 from solutions.phase2_optimization.dynamic_quantization import quantize_dynamic
 from solutions.phase2_optimization.evaluation_task import Run, Task, onnx_run, openvino_run
@@ -42,7 +42,8 @@ class Variant:
     model: Model
     run: Run
     seconds: float  # that making it took
-    detail: str = ""  # what stays in float, and the like
+    detail: str = ""  # how much became integers, and the like
+    kept_float: tuple[str, ...] = ()  # layers that are in float for accuracy's sake, and why
 
 
 @dataclass(frozen=True)
@@ -100,14 +101,14 @@ class VariantMaker:
 
     def controlled(self) -> QuantizedModel:
         """The careful settings with as few layers in float as the task allows."""
-        floor = self.task.score(self.task.model) * (1 - self.task.loss)
+        floor = self.task.control_score(self.task.model) * (1 - self.task.loss)
         settings = self.careful()
         whole = quantize_prepared(self.prepared(), self.batches, settings)
         settings = replace(settings, ranges=whole.ranges)
         probes = self.batches[:: max(1, len(self.batches) // PROBES)]
         harmless = harmless_outputs(self.prepared(), probes, settings, self.task.distance)
         found = quantize_to_accuracy(
-            self.prepared(), self.batches, self.task.score, floor,
+            self.prepared(), self.batches, self.task.control_score, floor,
             replace(settings, integer_outputs=harmless), distance=self.task.distance,
             probes=probes, say=self.say,
         )
@@ -130,7 +131,8 @@ class VariantMaker:
                                "computed by OpenVINO in 16 bits")
             made = self.recipes()[name]()
             seconds = time.perf_counter() - start
-            return Variant(name, made.model, onnx_run(made.model), seconds, described(made))
+            return Variant(name, made.model, onnx_run(made.model), seconds, described(made),
+                           kept_for_accuracy(made))
         except MissingExtraError as error:
             return Absent(name, str(error))
         except InferenceError as error:
@@ -147,6 +149,12 @@ class VariantMaker:
         for name in self.names():
             self.say(name)
             yield self.make(name)
+
+
+def kept_for_accuracy(made: QuantizedModel) -> tuple[str, ...]:
+    """The layers that accuracy control keeps in float, each with what was measured of it."""
+    return tuple(f"{name}: {why.removeprefix(KEPT + ': ')}"
+                 for name, why in made.float_layers.items() if why.startswith(KEPT))
 
 
 def described(made: QuantizedModel) -> str:

@@ -157,7 +157,7 @@ def test_every_variant_of_a_small_network(tmp_path):
     assert written == json.loads(json.dumps(asdict(found)))
     assert set(written["rows"][0]) == {
         "name", "metric", "kept", "p50", "p90", "p99", "speedup", "speedup_low", "speedup_high",
-        "bytes", "seconds", "joules", "detail", "best"}
+        "bytes", "seconds", "joules", "detail", "kept_float", "best"}
     text = page.read_text()
     assert all(f">{name}</td>" in text for name in NAMES)
     assert text.count("<svg") == 1 and "nan" not in text
@@ -172,6 +172,27 @@ def test_what_cannot_be_made_is_absent_with_its_reason(monkeypatch):
     found = compare(task, VariantMaker(task), ["fp32", "bf16", "dynamic"], 2)
     assert [one.name for one in found.rows] == ["fp32", "dynamic"]
     assert found.absent[0].name == "bf16" and "openvino" in found.absent[0].reason
+
+
+def test_what_is_judged_has_no_say_in_accuracy_control(tmp_path):
+    """The floor is for the control's data: its metric alone decides, and the page says for what."""
+    model, asked = small_model(), []
+
+    def never(run):
+        raise AssertionError("the judge was asked")
+
+    def control(run):  # every second model that is asked about is good enough
+        asked.append(run)
+        return 1.0 if len(asked) % 2 else 0.0
+
+    task = small_task(metric=never, control=control)
+    made = VariantMaker(task).make("accuracy-controlled")
+    assert len(asked) >= 3 and made.kept_float
+    name, reason = made.kept_float[0].split(": ", 1)
+    assert name in {node.name for node in model.graph.node}
+    assert reason.startswith("error ") and " of 2; quantized, too, the metric is 0" in reason
+    text = page_of(tmp_path, [row(kept_float=made.kept_float)])
+    assert f"<td>{name}</td>" in text and "keeps in float" in text
 
 
 def test_a_metric_of_zero_is_no_share(tmp_path):

@@ -49,6 +49,18 @@ def two_inputs():
     return net.model(net.gemm(net.node("Add", net.input, real), 4, 3))
 
 
+def fed(metric, task):
+    """Every input that a metric feeds a model with."""
+    inputs, run = [], onnx_run(task.model)
+
+    def watched(feeds):
+        inputs.extend(next(iter(feeds.values())))
+        return run(feeds)
+
+    metric(watched)
+    return inputs
+
+
 def saved(model, folder, name="model.onnx"):
     onnx.save(model, folder / name)
     return folder / name
@@ -128,9 +140,9 @@ def test_an_array_is_split_three_to_one(tmp_path):
     task = file_task(saved(classifier(), tmp_path), tmp_path / "data.npy")
     calibrated = np.concatenate([b["x"] for b in task.batches])
     np.testing.assert_array_equal(calibrated, images[[i for i in range(12) if i % 4 != 3]])
-    judged = []
-    task.metric(lambda feeds: judged.append(feeds["x"]) or [np.zeros((1, 5))])
-    np.testing.assert_array_equal(np.concatenate(judged), images[3::4])
+    np.testing.assert_array_equal(fed(task.metric, task), images[3::4])
+    np.testing.assert_array_equal(fed(task.control, task), calibrated)
+    assert task.control_score(task.model) == 1.0
     assert task.note == "" and task.example["x"].shape == (1, 3, 6, 6)
     assert task.score(task.model) == 1.0
 
@@ -240,6 +252,10 @@ def test_digits_are_drawn_both_ways_and_the_classifier_reads_them():
     assert calibrated.shape == (256, 1, 20, 20)
     seen = {image.tobytes() for image in calibrated}
     assert not any(image.tobytes() in seen for image in images)  # other writers judge
+    controlled = fed(task.control, task)
+    assert len(controlled) == 1297 - 256
+    assert not any(image.tobytes() in seen for image in controlled)
+    assert not {i.tobytes() for i in images} & {i.tobytes() for i in controlled}
 
 
 @pytest.fixture
@@ -247,10 +263,14 @@ def few_frames(monkeypatch):
     """One short street instead of many."""
     monkeypatch.setattr(detector_tasks, "CALIBRATION_STREETS", 1)
     monkeypatch.setattr(detector_tasks, "STREET_FRAMES", 12)
-    for cached in (detector_tasks.calibration_frames, detector_tasks.street_frames):
+    monkeypatch.setattr(detector_tasks, "VALIDATION_STREETS", 1)
+    monkeypatch.setattr(detector_tasks, "VALIDATION_FRAMES", 6)
+    made = [detector_tasks.calibration_frames, detector_tasks.street_frames,
+            detector_tasks.validation_frames]
+    for cached in made:
         cached.cache_clear()
     yield
-    for cached in (detector_tasks.calibration_frames, detector_tasks.street_frames):
+    for cached in made:
         cached.cache_clear()
 
 
@@ -268,7 +288,10 @@ def test_a_street_detector_is_scored_as_the_zoo_scores_it(few_frames):
     blob = task.batches[0]["images"]
     assert blob.min() >= 0 and 100 < blob.max() <= 255
     judged = {image.tobytes() for image, _ in frames}
-    assert not any(image.tobytes() in judged for image in detector_tasks.calibration_frames())
+    calibrated = {image.tobytes() for image in detector_tasks.calibration_frames()}
+    controlled = {image.tobytes() for image, _ in detector_tasks.validation_frames()}
+    assert len(controlled) == 6 and not judged & calibrated | controlled & (judged | calibrated)
+    assert len(fed(task.control, task)) == 3  # every second one
 
 
 def test_only_detectors_of_that_layout():
@@ -298,8 +321,24 @@ def test_frames_are_sampled_where_they_should_be(tmp_path):
     numbered_video(tmp_path / "v.mp4")
     found = [round(float(f.mean()) / 7) for f in sampled(tmp_path / "v.mp4", 8, 3)]
     assert found == [3, 11, 19, 27]
-    calibration, judged = set(range(0, 4000, 80)), set(range(10, 4000, 20))
-    assert not calibration & judged  # as detector_tasks.video_task takes them
+
+
+def test_frames_that_calibrate_control_and_judge_are_different_ones(tmp_path, monkeypatch):
+    """A public detector's three samples of the same video, told by the number on each frame."""
+    numbered_video(tmp_path / "v.mp4", 36)
+    taken = {}
+
+    def watched(video, step, first):
+        taken[step, first] = {n for n in range(4000) if n % step == first}
+        return iter([np.zeros((8, 8, 3), np.uint8)])
+
+    monkeypatch.setattr(detector_tasks, "sampled", watched)
+    monkeypatch.setattr(detector_tasks, "load_onnx", lambda path: classifier())
+    monkeypatch.setattr(detector_tasks, "fetch", lambda entry: "there")
+    task = detector_task("yolox-nano", videos=[tmp_path / "v.mp4"])
+    one, two, three = taken.values()
+    assert not one & two | two & three | one & three and all(len(s) > 40 for s in taken.values())
+    assert task.control is not None and len(task.batches) == 1
 
 
 @pytest.mark.slow
