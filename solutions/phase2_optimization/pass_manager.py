@@ -69,6 +69,7 @@ class PassRunner:
                 return
             self.rounds += 1
             self.graph.forget_types()
+            self.clean.clear()  # what is inferred anew may say more
 
     def run(self, one: Pass) -> None:
         """Run one pass, unless it was undone before or has seen this very graph."""
