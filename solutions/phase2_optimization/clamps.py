@@ -19,7 +19,9 @@ from solutions.phase2_optimization.calibration import Range
 from solutions.phase2_optimization.onnx_rewrite import Node, OnnxGraph
 
 CLAMPS = frozenset({"Relu", "Clip"})
-CLAMPED = frozenset({"Conv", "Gemm", "MatMul", "Add"})  # kernels that take a clamp in
+CLAMPED = frozenset({  # kernels that take a clamp in
+    "Add", "AveragePool", "Concat", "Conv", "Gemm", "MatMul", "Mul",
+})
 EVERYTHING = Range(-np.inf, np.inf)
 HAIR = 2.0**-20
 

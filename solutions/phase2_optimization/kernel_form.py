@@ -1,14 +1,17 @@
 """The same network in the form that runs best on integers, before anything is quantized.
 
-Three rewrites that change no result: the Focus layer becomes one convolution (``focus_layer``),
-x * sigmoid(x) one operator (``swish``), and channels are filled up to the kernels' blocks
-(``channel_alignment``).
+Five rewrites that change no result: the Focus layer becomes one convolution (``focus_layer``),
+x * sigmoid(x) one operator (``swish``), a Relu goes before its pooling (``pool_order``), channels
+are filled up to the kernels' blocks (``channel_alignment``), and average poolings become
+convolutions (``average_pooling``).
 """
 
+from solutions.phase2_optimization.average_pooling import pools_as_convolutions
 from solutions.phase2_optimization.channel_alignment import align_channels
 from solutions.phase2_optimization.focus_layer import join_focus
 from solutions.phase2_optimization.graph_preparation import infer_shapes
 from solutions.phase2_optimization.onnx_rewrite import Model, OnnxGraph, attribute
+from solutions.phase2_optimization.pool_order import clamps_before_pools
 from solutions.phase2_optimization.swish import join_swish
 
 FEW_CHANNELS = 4
@@ -20,7 +23,10 @@ def fit_to_kernels(model: Model) -> Model:
     graph = OnnxGraph(model)
     join_focus(graph)
     join_swish(graph)
-    return align_channels(infer_shapes(graph.to_model()))
+    clamps_before_pools(graph)
+    aligned = OnnxGraph(align_channels(infer_shapes(graph.to_model())))
+    pools_as_convolutions(aligned)
+    return infer_shapes(aligned.to_model())
 
 
 def thin_convolutions(model: Model) -> dict[str, str]:

@@ -17,9 +17,6 @@ integers flow on through the nodes between them:
 | Add, Mul, Sigmoid, average pooling, ... | integer between integer nodes; scales of their own |
 | x * sigmoid(x) | float: with 8 bits in between it costs more than it saves |
 | everything else | float |
-
-A limit of a runtime: OpenVINO 2026.4 gives wrong values for some quantized average poolings that
-count their padding.
 """
 
 from collections.abc import Collection
@@ -230,7 +227,7 @@ def _quantize_outputs(graph: OnnxGraph, node: Node, plan: Placement, ahead: set[
     if limits is not None:
         plan.limits[last.output[0]] = limits
     if node.op_type == "Concat":
-        plan.joined.append([node.output[0], *data_inputs(graph, node)])
+        plan.joined.append([last.output[0], *data_inputs(graph, node)])
     elif node.op_type in MOVES:
         plan.tied.tie([*data_inputs(graph, node), *filter(None, node.output)])
 

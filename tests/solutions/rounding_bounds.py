@@ -17,7 +17,8 @@ from onnx import helper, numpy_helper
 from small_graphs import run_onnxruntime
 
 LINEAR = {"Add", "AveragePool", "Clip", "Concat", "DepthToSpace", "Flatten", "GlobalAveragePool",
-          "LeakyRelu", "MaxPool", "Relu", "Resize", "Slice", "Split", "Transpose"}
+          "Gather", "LeakyRelu", "MaxPool", "Relu", "Reshape", "Resize", "Slice", "Split",
+          "Transpose"}
 
 
 class Error(NamedTuple):

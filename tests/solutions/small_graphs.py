@@ -119,14 +119,25 @@ def run_reference(model, feeds):
 
 def run_openvino(model, feeds):
     """The outputs, in OpenVINO on the CPU in float32 (or in integers, where it is quantized)."""
+    network = openvino_network(model)
+    found = network.create_infer_request().infer(dict(feeds))
+    return [np.array(found[i]) for i in range(len(network.outputs))]
+
+
+def openvino_network(model):
     import openvino
 
     core = openvino.Core()
     network = core.read_model(model.SerializeToString(), b"")
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-    request = core.compile_model(network, "CPU", options).create_infer_request()
-    found = request.infer(dict(feeds))
-    return [np.array(found[i]) for i in range(len(network.outputs))]
+    return core.compile_model(network, "CPU", options)
+
+
+def openvino_kernels(model):
+    """How many kernels of each kind and precision OpenVINO runs, as ("Convolution", "u8")."""
+    found = [node.get_rt_info() for node in openvino_network(model).get_runtime_model().get_ops()]
+    facts = [[info[key].astype(str) for key in ("layerType", "runtimePrecision")] for info in found]
+    return Counter((kind, precision) for kind, precision in facts)
 
 
 def normal_batches(shape, count=4, seed=7, name="x"):

@@ -10,6 +10,7 @@ from small_graphs import (
     fused_model,
     fused_operators,
     normal_batches,
+    openvino_kernels,
     operators,
     run_onnxruntime,
     run_openvino,
@@ -50,6 +51,22 @@ def split_and_joined(net, x):
     return net.node("Concat", left, right, axis=1)
 
 
+def squeezed_and_excited(net, x):
+    small = net.relu(net.conv(net.node("GlobalAveragePool", x), 8, CHANNELS, kernel=1))
+    return net.node("Mul", x, net.node("Sigmoid", net.conv(small, CHANNELS, 8, kernel=1)))
+
+
+def shuffled(net, x):
+    """ShuffleNet's exchange of channels between groups."""
+    groups = net.node("Reshape", x, net.constant(np.array([0, 4, 4, 0, -1])))
+    turned = net.node("Transpose", groups, perm=[0, 2, 1, 3, 4])
+    return net.node("Reshape", turned, net.constant(np.array([0, CHANNELS, 8, -1])))
+
+
+def sliced(net, x, start, end):
+    return net.node("Slice", x, *[net.constant(np.array([v])) for v in (start, end, 1)])
+
+
 BLOCKS = {
     "conv": conv,
     "conv relu": lambda net, x: net.relu(conv(net, x)),
@@ -76,6 +93,21 @@ BLOCKS = {
                             nearest_mode="floor"), kernel_shape=[2, 2], strides=[2, 2]),
     "gate": gated,
     "split": split_and_joined,
+    "counted average": lambda net, x: net.node(
+        "AveragePool", x, kernel_shape=[3, 3], pads=[1] * 4, count_include_pad=1),
+    "strided average": lambda net, x: net.conv(
+        net.node("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2]), CHANNELS, CHANNELS),
+    "relu behind pool": lambda net, x: net.relu(net.node(
+        "MaxPool", conv(net, x), kernel_shape=[3, 3], pads=[1] * 4)),
+    "relu behind concat": lambda net, x: narrowed(
+        net, net.relu(net.node("Concat", x, conv(net, x), axis=1)), 32),
+    "relu behind product": lambda net, x: net.relu(net.node("Mul", x, conv(net, x))),
+    "squeeze and excite": squeezed_and_excited,
+    "shuffle": shuffled,
+    "halves exchanged": lambda net, x: net.node(
+        "Concat", sliced(net, x, 8, 16), sliced(net, x, 0, 8), axis=1),
+    "gather": lambda net, x: net.node(
+        "Gather", x, net.constant(np.arange(16)[::-1].copy()), axis=1),
     "depth to space": lambda net, x: net.conv(
         net.node("DepthToSpace", x, blocksize=2), CHANNELS, 4, strides=[2, 2]),
 }
@@ -112,7 +144,7 @@ def assert_within_bounds(model, quantized, batches, runs):
                 assert likely < 0.3 * np.sqrt(np.mean(real**2)), "the bound says nothing"
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.integers(0, 1 << 20), st.lists(st.sampled_from(sorted(BLOCKS)), min_size=1, max_size=4),
        st.sampled_from([images_out, classes_out]))
 def test_random_networks_stay_within_what_their_steps_allow(seed, blocks, ending):
@@ -146,10 +178,21 @@ FUSED = {
     "mixed concat": {"QLinearConv": 5, "QLinearConcat": 1},
     "max pool": {"QLinearConv": 2, "MaxPool": 1},
     "average pool": {"QLinearConv": 2, "QLinearAveragePool": 1},
+    "counted average": {"QLinearConv": 3},
+    "strided average": {"QLinearConv": 4},
+    "relu behind pool": {"QLinearConv": 3, "MaxPool": 1},
+    "relu behind concat": {"QLinearConv": 4, "QLinearConcat": 1},
+    "relu behind product": {"QLinearConv": 3, "QLinearMul": 1},
+    "squeeze and excite": {"QLinearConv": 4, "QLinearGlobalAveragePool": 1, "QLinearSigmoid": 1,
+                           "QLinearMul": 1},
+    "shuffle": {"QLinearConv": 2, "Reshape": 2, "Transpose": 1},
+    "halves exchanged": {"QLinearConv": 2, "Split": 1, "QLinearConcat": 1},
+    "gather": {"QLinearConv": 2, "Gather": 1},
     "resize": {"QLinearConv": 2, "Resize": 1, "MaxPool": 1},
     "gate": {"QLinearConv": 3, "QLinearSigmoid": 1, "QLinearMul": 1},
     "split": {"QLinearConv": 3, "Split": 1, "QLinearConcat": 1},
 }
+OPENVINO_EDGES = {"Const", "Input", "Output", "Reorder", "Reshape", "Subgraph"}
 EDGES = {"QuantizeLinear": 1, "DequantizeLinear": 3, "Conv": 1}  # the last layer gives float
 
 
@@ -163,6 +206,8 @@ def test_nothing_between_the_layers_is_left_in_float(name, seed, tmp_path):
     made = quantize_static(model, normal_batches(SHAPE))
     assert fused_operators(made.model, tmp_path) == FUSED[name] | EDGES
     assert made.integer_share > 0.8
+    for kind, precision in openvino_kernels(made.model):
+        assert precision == "u8" or kind in OPENVINO_EDGES, kind
 
 
 @pytest.mark.parametrize("limits", [(0, None), (None, None), (0, 6), (-1, 1), (-2, 3), (-0.5, None),

@@ -1,7 +1,6 @@
 """What a quantizer meets in the wild, odd data, odd models: it works, or says why in one line."""
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -494,24 +493,34 @@ def test_a_file_cut_anywhere_is_refused_in_one_line(tmp_path):
         one_line(error)
 
 
-class Interrupted(Exception):
-    pass
-
-
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, Interrupted])
-def test_an_interrupted_write_leaves_the_old_model_and_nothing_else(tmp_path, monkeypatch, stop):
+@pytest.mark.parametrize("moment", ["before", "in the middle", "at the end"])
+def test_an_interrupted_write_leaves_the_old_model_and_nothing_else(tmp_path, monkeypatch, moment):
     path = tmp_path / "model.onnx"
     save_onnx(network(), path)
-    before = path.read_bytes()
+    before, made = path.read_bytes(), quantize_static(network(), BATCHES).model
 
-    def half(self, target):
-        Path(target).write_bytes(b"half")
-        raise stop
+    class Pen:
+        """A file whose writer is stopped."""
 
-    with monkeypatch.context() as patched, pytest.raises(stop):
-        patched.setattr(onnx_protobuf.Path, "replace", half)
-        save_onnx(quantize_static(network(), BATCHES).model, tmp_path / "other.onnx")
+        def __init__(self, handle, mode):
+            self.file = open(handle, mode)  # noqa: SIM115, PTH123
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.file.close()
+
+        def write(self, data):
+            if moment != "before":
+                self.file.write(data[: len(data) // 2] if moment == "in the middle" else data)
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(onnx_protobuf.os, "fdopen", Pen)
+        save_onnx(made, path)
     assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model.onnx"]
 
 
 # The command.
