@@ -35,11 +35,12 @@ class Format:
 
     @property
     def tolerance(self) -> float:
-        """The relative error that its arithmetic explains; more is a fault."""
+        """The relative error that its arithmetic explains, in a deep network of random weights,
+        which lets errors grow more than a trained one; more is a fault."""
         if self.name.endswith("int8"):
-            return 0.5
+            return 0.6
         if self.name.endswith(("bf16", "fp16")):
-            return 0.1
+            return 0.3
         return 1e-2 if self.on_gpu else 1e-3  # TF32 has 10 bits
 
     def load(self) -> Maker:

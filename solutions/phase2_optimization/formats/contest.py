@@ -158,8 +158,8 @@ class FormatContest:
         self.export_seconds = float(about.get("seconds", 0.0))
         self.export_error = about.get("export_error", "")
         if self.model.onnx is None:
-            self.notes.append("random weights: the speed is the network's, the answers mean "
-                              "nothing")
+            self.notes.append("random weights: the speed is the network's; answers mean nothing, "
+                              "and rounding grows more than in a trained network")
         if self.export_seconds:
             self.notes.append(
                 f"formats that start from ONNX include the export: {self.export_seconds:.1f} s, "

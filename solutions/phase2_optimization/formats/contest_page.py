@@ -34,8 +34,12 @@ def megabytes(count: int) -> str:
 
 
 def error_text(error: float | None) -> str:
-    """A relative error in two digits."""
-    return "–" if error is None else "0" if error == 0 else f"{error:.1e}"
+    """A relative error in two digits, in percent where there is at least a tenth of one."""
+    if error is None or error == 0:
+        return "–" if error is None else "0"
+    if not 1e-3 <= error < 100:
+        return f"{error:.1e}"
+    return f"{error:.2g}" if error >= 1 else f"{100 * error:.2g}%"
 
 
 def table(found: Contest) -> "Table":
@@ -101,7 +105,7 @@ def latency_plot(found: Contest) -> str:
     axes.margins(x=0.09)
     axes.set_xlabel("milliseconds per input, median; lines: quartiles of the rounds")
     if count > 1:
-        axes.legend(loc="lower right")
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=count, frameon=False)
     return plots.svg(figure)
 
 

@@ -16,7 +16,7 @@ from solutions.phase2_optimization.formats.onnx_export import input_names
 from solutions.phase2_optimization.formats.torch_runner import as_tensors, require_torch
 from solutions.phase2_optimization.formats.torchscript import trace_module
 from solutions.phase2_optimization.formats.trace_check import check_trace, probes
-from zoo.errors import InferenceError
+from zoo.errors import InferenceError, MissingExtraError
 
 NOT_HERE = "written, but Core ML runs on macOS alone"
 
@@ -58,9 +58,9 @@ def predict(model: Any, names: list[str], batch: Batch) -> Outputs:
 
 
 def require_coremltools() -> Any:
-    """The package; raises InferenceError that says what to install."""
+    """The package; raises MissingExtraError without it."""
     try:
         import coremltools
     except ImportError as error:
-        raise InferenceError("coremltools is not installed: pip install coremltools") from error
+        raise MissingExtraError("coremltools", "mobile") from error
     return coremltools

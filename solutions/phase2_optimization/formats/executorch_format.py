@@ -17,7 +17,7 @@ from solutions.phase2_optimization.formats.compiled import (
 )
 from solutions.phase2_optimization.formats.exported_program import export_program
 from solutions.phase2_optimization.formats.torch_runner import require_torch, runner
-from zoo.errors import InferenceError
+from zoo.errors import MissingExtraError
 
 
 def executorch(source: Source, options: FormatOptions) -> Compiled:
@@ -43,13 +43,13 @@ def executorch(source: Source, options: FormatOptions) -> Compiled:
 
 
 def require_executorch() -> tuple[Any, Any, Any]:
-    """Partitioner, lowering and runtime; raises InferenceError that says what to install."""
+    """Partitioner, lowering and runtime; raises MissingExtraError without them."""
     try:
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
         from executorch.runtime import Runtime
     except ImportError as error:
-        raise InferenceError("executorch is not installed: pip install executorch") from error
+        raise MissingExtraError("executorch", "mobile") from error
     return XnnpackPartitioner, to_edge_transform_and_lower, Runtime
 
 

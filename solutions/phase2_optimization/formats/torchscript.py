@@ -47,12 +47,20 @@ def script_module(module: Any) -> Any:
 
 
 def freeze_module(scripted: Any) -> Any:
-    """Weights as constants, batch norms folded, layouts and fusions for inference."""
+    """Weights as constants, batch norms folded."""
     import torch
 
     with faults_of("freezing"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        frozen = torch.jit.freeze(scripted.eval())  # type: ignore[no-untyped-call]
+        return torch.jit.freeze(scripted.eval())  # type: ignore[no-untyped-call]
+
+
+def optimize_frozen(frozen: Any) -> Any:
+    """Layouts and fusions for inference on this machine; the result cannot be stored whole."""
+    import torch
+
+    with faults_of("optimizing for inference"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         return torch.jit.optimize_for_inference(frozen)  # type: ignore[no-untyped-call]
 
 
@@ -68,15 +76,19 @@ def scripted(source: Source, options: FormatOptions) -> Compiled:
 
 
 def frozen(source: Source, options: FormatOptions) -> Compiled:
-    """A checked trace, or where it is not the program the scripted module; frozen."""
-    def make() -> Any:
-        try:
-            made = _checked(source, options)
-        except InferenceError:
-            made = script_module(source.need_module())
-        return freeze_module(made)
-
-    return _compiled("torchscript-frozen", source, options, make)
+    """A checked trace, or where it is not the program the scripted module; frozen, optimized."""
+    require_torch(options.threads)
+    watch = Stopwatch()
+    module, detail = source.need_module(), ""
+    try:
+        made = _checked(source, options)
+    except InferenceError as error:
+        made, detail = script_module(module), f"scripted: {error}"
+    stored = freeze_module(made)
+    program = optimize_frozen(stored)
+    seconds = watch.seconds()
+    size = saved_bytes(stored.save, options.folder / "frozen.pt")
+    return Compiled("torchscript-frozen", runner(program), seconds, size, detail)
 
 
 def _checked(source: Source, options: FormatOptions) -> Any:
