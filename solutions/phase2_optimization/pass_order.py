@@ -40,6 +40,7 @@ from solutions.phase2_optimization.graph_passes.pooling import recognise_global_
 from solutions.phase2_optimization.graph_passes.quick_gelu import fuse_swish
 from solutions.phase2_optimization.graph_passes.reductions import absorb_reshapes
 from solutions.phase2_optimization.graph_passes.reshapes import fix_targets, merge_reshapes
+from solutions.phase2_optimization.graph_passes.rotations import gather_slices
 from solutions.phase2_optimization.graph_passes.shapes import narrow_shapes
 from solutions.phase2_optimization.graph_passes.slices import merge_slices
 from solutions.phase2_optimization.graph_passes.squeezes import lift_squeezes
@@ -52,7 +53,7 @@ CLEANING: tuple[Pass, ...] = (
     drop_dead_nodes, lift_constants, fold_constants, fix_targets, drop_dead_nodes, drop_identities,
     drop_neutral_operands, merge_duplicate_weights, merge_common_subexpressions, merge_casts,
     narrow_shapes, merge_reshapes, lift_squeezes, absorb_reshapes, sink_transposes,
-    merge_transposes, merge_slices, merge_concats, drop_expands,
+    merge_transposes, merge_slices, gather_slices, merge_concats, drop_expands,
 )
 FUSIONS: tuple[Pass, ...] = (
     fold_pads, fold_norms, fold_scales, join_bias, recognise_gelu, recognise_hard_sigmoid,

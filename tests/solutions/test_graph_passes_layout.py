@@ -5,6 +5,7 @@ from rewritten import rewritten
 from solutions.phase2_optimization.graph_passes.concats import merge_concats
 from solutions.phase2_optimization.graph_passes.identities import drop_identities
 from solutions.phase2_optimization.graph_passes.reshapes import fix_targets, merge_reshapes
+from solutions.phase2_optimization.graph_passes.rotations import gather_slices
 from solutions.phase2_optimization.graph_passes.slices import merge_slices
 from solutions.phase2_optimization.graph_passes.transposes import merge_transposes, sink_transposes
 
@@ -103,4 +104,27 @@ def test_concats_of_other_axes_or_with_other_readers_stay() -> None:
     made = rewritten("""(float[2, 2] x) => (float[A, B] y, float[C, D] z) {
         a = Concat<axis = 0>(x, x)  b = Concat<axis = 0>(x, x)  y = Concat<axis = 1>(a, b)
         z = Neg(b) }""", merge_concats)
+    assert made.changed == 0
+
+
+ROLL = """<int64[1] zero = {0}, int64[1] two = {2}, int64[1] huge = {9223372036854775807},
+    int64[1] minus = {-2}, int64[1] one = {1}, int64[1] last = {-1}>"""
+
+
+def test_a_roll_is_one_gather() -> None:
+    made = rewritten("(float[N, 5, 16] x) => (float[N, A, 16] y) " + ROLL + """ {
+        a = Slice(x, minus, huge, one)  b = Slice(x, zero, minus, one)
+        c = Slice(x, zero, huge, one, two)  y = Concat<axis = -2>(a, b, c) }""", gather_slices)
+    assert made.operators == {"Gather": 1}
+    assert made.constant(made.node("Gather").input[1]).tolist() == [3, 4, 0, 1, 2, 0, 2, 4]
+
+
+def test_short_rows_other_axes_and_other_readers_stay_slices() -> None:
+    made = rewritten("(float[N, 5, 16] x) => (float[A] y, float[B] z, float[C] w, float[D] v) "
+                     + ROLL + """ {
+        a = Slice(x, two, huge, last)  b = Slice(x, zero, two, last)
+        y = Concat<axis = 2>(a, b)
+        c = Slice(x, two, huge, one)  d = Slice(x, zero, two, one)
+        z = Concat<axis = 0>(c, c)  w = Concat<axis = 1>(c, d)
+        v = Neg(d) }""", gather_slices)
     assert made.changed == 0

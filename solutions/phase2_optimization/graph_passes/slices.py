@@ -22,7 +22,7 @@ def merge_slices(graph: OnnxGraph) -> int:
         before = graph.producer.get(node.input[0])
         if before is None or before.op_type != "Slice" or not _goes(graph, before):
             continue
-        cuts = merged_cuts(_cuts(graph, before), _cuts(graph, node))
+        cuts = merged_cuts(cuts_of(graph, before), cuts_of(graph, node))
         if cuts is None:
             continue
         names = [graph.constant("slice", np.array(part, np.int64))
@@ -50,7 +50,7 @@ def _goes(graph: OnnxGraph, before: Node) -> bool:
     return not graph.is_pinned(made) and all(n.op_type == "Slice" for n in graph.uses(made))
 
 
-def _cuts(graph: OnnxGraph, node: Node) -> Cuts | None:
+def cuts_of(graph: OnnxGraph, node: Node) -> Cuts | None:
     """A Slice's numbers with axes counted from the front; None where they are not constant."""
     shape = graph.shape(node.input[0])
     if shape is None or any(name and name not in graph.constants for name in node.input[1:]):
