@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
-
 from benchmarks.measure import Spread
 from benchmarks.quantization_cases import Case, build_case
 from benchmarks.quantization_contenders import (
@@ -19,7 +17,7 @@ from benchmarks.quantization_contenders import (
     is_ours,
     make,
 )
-from benchmarks.quantization_goals import Found, Measured, goals, goals_of_all, promises
+from benchmarks.quantization_goals import HALF, Found, Measured, goals, goals_of_all, promises
 from benchmarks.suite import Context, Goal, Row, SuiteResult, unmeasured
 from solutions.phase2_optimization.evaluation_task import onnx_run
 from solutions.phase2_optimization.measured_variants import latencies
@@ -29,6 +27,7 @@ from zoo.errors import InferenceError
 STREETS = ("zoo:street-small", "zoo:street-middle", "zoo:street-large")
 MODELS = (*STREETS, "zoo:digits", "mnist-cnn", "resnet20-cifar10", "resnet18", "yolox-nano")
 QUICK = ("zoo:street-small", "zoo:digits", "mnist-cnn")
+LOWEST = 94  # percent of FP32's accuracy that the plot still shows
 ROUNDS, QUICK_ROUNDS, TOGETHER = 30, 12, 3
 KINDS = {"ours": ("#d9480f", "o"), "ORT": ("#6a7785", "s"), "NNCF": ("#1c7ed6", "D")}
 REPEATED = 2.0  # seconds: what was made in less is made once more, and the faster time counts
@@ -161,33 +160,51 @@ def _facts(found: Sequence[Found]) -> dict[str, Any]:
 
 def _plot(figure: Any, found: Sequence[Found]) -> None:
     """A panel per model: accuracy kept over speed; what lost more lies at the lower edge."""
-    lowest = 93.0
-    panels = figure.subplots(math.ceil(len(found) / 4), min(4, len(found)), sharey=True,
-                             squeeze=False)
+    panels = figure.subplots(max(1, math.ceil(len(found) / 4)), max(1, min(4, len(found))),
+                             sharey=True, squeeze=False)
     for axes in panels.flat[len(found):]:
         axes.set_visible(False)
     for axes, one in zip(panels.flat, found, strict=False):
         axes.axhline(100, color="#c9d2dc", linewidth=0.8, zorder=0)
         axes.axvline(1, color="#c9d2dc", linewidth=0.8, zorder=0)
-        for kind, (colour, shape) in KINDS.items():
-            own = [m for m in one.measured.values() if _kind(m.name) == kind]
-            kept = np.array([100 * m.score / one.real for m in own])
-            speed = np.array([m.speed.median for m in own])
-            size = [46 if m is one.champion else 20 for m in own]
-            inside = np.maximum(kept, lowest + 0.3)
-            axes.scatter(speed, inside, s=size, c=colour, marker=shape, linewidths=0, alpha=0.85,
-                         label=kind, zorder=3 if kind == "ours" else 2)
-            lost = kept < lowest
-            axes.scatter(speed[lost], np.full(lost.sum(), lowest + 0.3), s=60, marker="v",
-                         facecolors="none", edgecolors=colour, linewidths=0.8)
+        _points(axes, one)
         axes.set_title(one.model.removeprefix("zoo:"), fontsize=8, loc="left", pad=3)
-        axes.set_ylim(lowest, 102)
-        axes.set_xlim(left=0)
+        axes.set_ylim(LOWEST, 101.5)
+        axes.set_xlim(0, 1.1 * max(1.0, *(m.speed.median for m in one.measured.values())))
         axes.tick_params(labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
-    panels[0, 0].legend(frameon=False, fontsize=7, loc="lower left")
+    figure.legend(handles=_legend(), frameon=False, fontsize=7, ncols=5, loc="outside upper right")
     figure.supxlabel("speed over FP32 in ONNX Runtime, one thread", fontsize=8)
     figure.supylabel("accuracy kept, %", fontsize=8)
+
+
+def _points(axes: Any, found: Found) -> None:
+    """One model's contenders; the lowest of those below the panel by its figure."""
+    lost = []
+    for one in sorted(found.measured.values(), key=lambda m: is_ours(m.name)):
+        colour, shape = KINDS[_kind(one.name)]
+        kept, speed = 100 * one.score / found.real, one.speed.median
+        axes.scatter(speed, max(kept, LOWEST), s=44 if one is found.champion else 18,
+                     marker=shape if kept >= LOWEST else "v", edgecolors=colour, linewidths=0.9,
+                     facecolors=colour if one.share >= HALF else "white", alpha=0.85,
+                     clip_on=False, zorder=3)
+        if kept < LOWEST:
+            lost.append((kept, speed))
+    if lost:
+        kept, speed = min(lost)
+        axes.annotate(f"{kept:.0f}%", (speed, LOWEST), xytext=(0, 6), fontsize=6, ha="center",
+                      textcoords="offset points", color="#1d2733")
+
+
+def _legend() -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    marks = [(name, colour, shape, colour) for name, (colour, shape) in KINDS.items()]
+    marks.append((f"below {LOWEST}%", "#1d2733", "v", "#1d2733"))
+    marks.append(("hollow: less than half in INT8", "#1d2733", "o", "white"))
+    return [Line2D([], [], linestyle="", marker=shape, markersize=4, label=name,
+                   markeredgecolor=colour, markerfacecolor=face)
+            for name, colour, shape, face in marks]
 
 
 def _kind(name: str) -> str:
