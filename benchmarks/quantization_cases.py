@@ -104,7 +104,7 @@ def build_case(name: str, quick: bool) -> Case:
     if name == "resnet20-cifar10":
         return _crops(resnet20_task(), 160 if quick else 640)
     task = torchvision_task(name)
-    return _crops(replace(task, batches=task.batches[:64]), 80 if quick else 240)
+    return _crops(replace(task, batches=task.batches[:64]), 80 if quick else 160)
 
 
 def _case(task: Task, control: Judge, judge: Judge, metric_name: str) -> Case:
@@ -113,7 +113,7 @@ def _case(task: Task, control: Judge, judge: Judge, metric_name: str) -> Case:
 
 def _street(entry: ModelEntry, streets: int) -> Case:
     judge = _on_streets(entry, street_frames(streets))
-    control = _on_streets(entry, validation_frames()[::2])
+    control = _on_streets(entry, validation_frames()[::3])
     return _case(street_task(entry, streets), control, judge,
                  f"mAP@0.5:0.95, {judge.count} frames of {streets} held-out streets")
 
