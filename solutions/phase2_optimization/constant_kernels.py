@@ -11,7 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from solutions.phase2_optimization.onnx_protobuf import Array, Node, attribute, require_onnx
+from solutions.phase2_optimization.onnx_protobuf import (
+    Array,
+    Node,
+    attribute,
+    operator,
+    require_onnx,
+)
 
 Inputs = Sequence[Array | None]
 Kernel = Callable[[Node, Inputs], Array | Sequence[Array]]
@@ -25,7 +31,7 @@ def compute(node: Node, inputs: Inputs, opsets: Sequence[Any]) -> list[Array] | 
 
     None where neither numpy nor the reference evaluator can.
     """
-    kernel = KERNELS.get(node.op_type)
+    kernel = KERNELS.get(operator(node))
     try:
         if kernel is None:
             size = sum(values.size for values in inputs if values is not None)

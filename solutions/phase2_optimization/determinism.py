@@ -8,6 +8,7 @@ from solutions.phase2_optimization.graph_index import GraphIndex
 from solutions.phase2_optimization.onnx_protobuf import (
     Node,
     attribute,
+    operator,
     subgraphs,
 )
 from solutions.phase2_optimization.onnx_rewrite import OnnxGraph
@@ -22,13 +23,13 @@ TRAINING_INPUT = 12  # the opset from which Dropout is told to train by an input
 
 def is_function_of_inputs(graph: OnnxGraph, node: Node) -> bool:
     """Whether a node's outputs follow from its listed inputs alone."""
-    if node.domain not in OWN_DOMAINS or node.op_type in RANDOM:
+    if node.domain not in OWN_DOMAINS or operator(node) in RANDOM:
         return False
-    if node.op_type in ("If", "Loop", "Scan") or any(True for _ in subgraphs(node)):
+    if operator(node) in ("If", "Loop", "Scan") or any(True for _ in subgraphs(node)):
         return False  # these read tensors that they do not list
     if (node.domain, node.op_type) in own_functions(graph):
         return False
-    return node.op_type != "Dropout" or not may_train(graph, node)
+    return operator(node) != "Dropout" or not may_train(graph, node)
 
 
 def own_functions(graph: GraphIndex) -> set[tuple[str, str]]:

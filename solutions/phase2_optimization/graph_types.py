@@ -40,11 +40,12 @@ def known_shapes(graph: "OnnxGraph") -> dict[str, TensorType]:
     for value in graph.model.graph.output:
         declared.setdefault(value.name, value)
     unknown = [node for node in graph.nodes if not onnx.defs.has(node.op_type, domain=node.domain)]
-    told = [declared[name] for node in unknown for name in node.output
-            if name in declared and name not in found]
-    if told:
-        skeleton.graph.value_info.extend(told)
-        found = _inferred(skeleton)
+    told = {name: tensor_type(declared[name]) for node in unknown for name in node.output
+            if name in declared and name not in found}
+    news = {name: kind for name, kind in told.items() if kind is not None}
+    if news:
+        graph.told.update(news)
+        found = _inferred(_skeleton(graph))
     return found
 
 

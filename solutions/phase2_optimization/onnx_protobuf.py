@@ -108,6 +108,12 @@ def _copy_fields(source: Graph, target: Graph, leave: str) -> None:
             setattr(target, field.name, value)
 
 
+def operator(node: Node) -> str:
+    """What a node does: ONNX's own operators by their name, others with their domain in front."""
+    own = node.domain in ("", "ai.onnx")
+    return str(node.op_type) if own else f"{node.domain}.{node.op_type}"
+
+
 def attribute(node: Node, name: str, default: Any = None) -> Any:
     """The value of a node's attribute, text decoded, or ``default``."""
     for found in node.attribute:

@@ -15,7 +15,12 @@ from solutions.phase2_optimization.graph_check import all_nodes, check_model, un
 from solutions.phase2_optimization.graph_preparation import QUANTIZED
 from solutions.phase2_optimization.onnx_rewrite import Model, OnnxGraph, Snapshot
 from solutions.phase2_optimization.output_check import OutputCheck, first_line
-from solutions.phase2_optimization.pass_order import PORTABLE_STAGES, Pass
+from solutions.phase2_optimization.pass_order import (
+    ANY_OPSET,
+    NEW_RULES,
+    PORTABLE_STAGES,
+    Pass,
+)
 from zoo.errors import InferenceError
 
 MOST_ROUNDS = 20  # of one stage; networks need 2 to 5
@@ -124,14 +129,25 @@ def optimize(
     notes = [f"unknown operator, kept: {name}" for name in unknown_operators(model)]
     check = _output_check(model, folder, notes) if verify else None
     runner = PassRunner(OnnxGraph(model, folder), check)
-    if len(stages) > 1 and is_quantized(model):
-        stages = stages[:1]
-        notes.append("the graph is quantized: passes for one runtime are left out")
-    for stage in stages:
+    for stage in allowed(runner.graph, stages, notes):
         runner.run_stage([one for one in stage if one.__name__ not in skip])
     made = runner.graph.to_model()
     return Optimized(made, list(runner.reports.values()), runner.rounds, len(model.graph.node),
                      len(made.graph.node), perf_counter() - begin, notes)
+
+
+def allowed(
+    graph: OnnxGraph, stages: Sequence[Sequence[Pass]], notes: list[str]
+) -> Sequence[Sequence[Pass]]:
+    """The stages that may work on a graph; ``notes`` says what was left out, and why."""
+    if 0 < graph.opset < NEW_RULES:
+        notes.append(f"opset {graph.opset}: before {NEW_RULES} operators have other rules; only "
+                     f"dead nodes and duplicates are looked for")
+        return (ANY_OPSET,)
+    if len(stages) > 1 and is_quantized(graph.model):
+        notes.append("the graph is quantized: passes for one runtime are left out")
+        return stages[:1]
+    return stages
 
 
 def is_quantized(model: Model) -> bool:

@@ -62,6 +62,9 @@ FUSIONS: tuple[Pass, ...] = (
 FOR_ONNXRUNTIME: tuple[Pass, ...] = (fuse_gelu, fuse_swish, fuse_residuals, fuse_activations)
 LAYOUT: tuple[Pass, ...] = (blocked_layout,)
 
+NEW_RULES = 7  # the opset from which operators broadcast as in numpy; the passes rely on it
+ANY_OPSET: tuple[Pass, ...] = (drop_dead_nodes, lift_constants, merge_duplicate_weights)
+
 PORTABLE: tuple[Pass, ...] = (*CLEANING, *FUSIONS)
 PORTABLE_STAGES = (PORTABLE,)
 ONNXRUNTIME_STAGES = (PORTABLE, (*FOR_ONNXRUNTIME, drop_dead_nodes), LAYOUT)

@@ -12,6 +12,7 @@ import numpy as np
 
 from solutions.phase2_optimization.constant_kernels import axes_of, slice_arguments
 from solutions.phase2_optimization.graph_types import Dim, is_static
+from solutions.phase2_optimization.onnx_protobuf import operator
 from solutions.phase2_optimization.onnx_rewrite import Array, Node, OnnxGraph, attribute
 
 LONGEST = 64  # elements; shapes are shorter
@@ -34,7 +35,7 @@ class PartialValues:
 
     def whole(self, node: Node) -> Array | None:
         """The output of a node whose elements are all sizes, though its inputs are no constants."""
-        if node.op_type not in RULES or len(node.output) != 1:
+        if operator(node) not in RULES or len(node.output) != 1:
             return None
         found = self.sizes_of(node)
         if found is None or not is_static(found.elements):
@@ -46,14 +47,14 @@ class PartialValues:
 
     def learn(self, node: Node) -> None:
         """Note what is known of a node's output."""
-        if node.op_type in RULES and len(node.output) == 1:
+        if operator(node) in RULES and len(node.output) == 1:
             found = self.sizes_of(node)
             if found is not None:
                 self.known[node.output[0]] = found
 
     def sizes_of(self, node: Node) -> Sizes | None:
         """The output of a node, element by element; None where nothing is known."""
-        return RULES[node.op_type](self, node)
+        return RULES[operator(node)](self, node)
 
     def value(self, name: str) -> Sizes | None:
         """What is known of a tensor: all of a constant, something of what was learnt."""
@@ -131,16 +132,16 @@ def _copy(values: PartialValues, node: Node) -> Sizes | None:
     data = values.value(node.input[0])
     if data is None:
         return None
-    if node.op_type == "Cast" and attribute(node, "to") not in (6, 7, 12, 13):
+    if operator(node) == "Cast" and attribute(node, "to") not in (6, 7, 12, 13):
         return None  # INT32, INT64, UINT32, UINT64
-    if node.op_type in ("Identity", "Cast"):
+    if operator(node) in ("Identity", "Cast"):
         return data
     shape = values.graph.shape(node.output[0])
-    if node.op_type == "Unsqueeze" and data.rank == 0:
+    if operator(node) == "Unsqueeze" and data.rank == 0:
         constants = values.graph.constants
         inputs = [constants.get(name) for name in node.input]
         return Sizes(data.elements, 1) if axes_of(node, inputs) in ([0], [-1]) else None
-    if node.op_type == "Squeeze" and data.rank == 1 and len(data.elements) == 1:
+    if operator(node) == "Squeeze" and data.rank == 1 and len(data.elements) == 1:
         return Sizes(data.elements, 0)
     if shape is None or len(shape) > 1:
         return None
@@ -157,7 +158,7 @@ def _arithmetic(values: PartialValues, node: Node) -> Sizes | None:
     if any(len(side.elements) not in (1, count) for side in (first, second)):
         return None
     pairs = zip(_stretched(first, count), _stretched(second, count), strict=True)
-    return Sizes(tuple(_combined(node.op_type, a, b) for a, b in pairs),
+    return Sizes(tuple(_combined(operator(node), a, b) for a, b in pairs),
                  max(first.rank, second.rank))
 
 

@@ -118,6 +118,45 @@ def test_unknown_operators_are_kept_and_named() -> None:
     assert made.nodes_after == 4
 
 
+def test_operators_of_strangers_are_not_taken_for_onnx_own() -> None:
+    """Same names, other domain: nothing is known of what they do."""
+    made = optimize(parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17, "mine" : 1]>
+        g (float[2, 3] x) => (float[2, 3] y) <int64[2] s = {2, 3}, float[1] zero = {0.0}> {
+            a = mine.Transpose<perm = [0, 1]>(x)  b = mine.Transpose<perm = [0, 1]>(a)
+            c = mine.Identity(b)  d = mine.Cast<to = 1>(c)  e = mine.Cast<to = 1>(d)
+            f = mine.Reshape(e, s)  g = mine.Reshape(f, s)  h = mine.Add(g, zero)
+            i = mine.Concat<axis = 0>(h)  j = mine.Concat<axis = 0>(i)  k = mine.Shape(j)
+            l = mine.Gather(k, s)  y = mine.Relu(l) }"""))
+    assert made.nodes_after == made.nodes_before == 13
+
+
+def test_very_old_opsets_are_hardly_touched() -> None:
+    model = parsed("""(float[2, 3] x) => (float[2, 3] y) <float[2] w = {0.0, 0.0}> {
+        y = Add<broadcast = 1, axis = 0>(x, w)  unread = Neg(x) }""", opset=6)
+    made = optimize(model)
+    assert [node.op_type for node in made.model.graph.node] == ["Add"]
+    assert made.notes[0].startswith("opset 6: before 7 operators have other rules")
+
+
+def test_declared_types_of_unknown_operators_are_used() -> None:
+    model = parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17, "mine" : 1]>
+        g (float[2, 3] x) => (float[2, 3] y) <int64[2] s = {2, 3}, float[2, 3] a> {
+            a = mine.Thing(x)  b = Reshape(a, s)  y = Relu(b) }""")
+    assert optimize(model).nodes_after == 2
+
+
+def test_sparse_weights_are_kept() -> None:
+    model = parsed("(float[4] x) => (float[4] y) { a = Identity(x)  y = Add(a, w) }")
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(
+        numpy_helper.from_array(np.array([5.0], np.float32), "w"),
+        numpy_helper.from_array(np.array([2], np.int64), "w_indices"), [4]))
+    made = optimize(model, verify=True)
+    assert made.nodes_after == 1 and len(made.model.graph.sparse_initializer) == 1
+    assert not any("not verified" in note for note in made.notes)
+
+
 def test_weights_of_nan_are_like_others() -> None:
     model = parsed("(float[2] x) => (float[2] y) { a = Neg(w)  y = Mul(x, a) }")
     model.graph.initializer.append(

@@ -1,6 +1,7 @@
 """Broadcasts: an Expand in front of an operator that broadcasts by itself is not needed."""
 
 from solutions.phase2_optimization.graph_types import Shape
+from solutions.phase2_optimization.onnx_protobuf import operator
 from solutions.phase2_optimization.onnx_rewrite import Node, OnnxGraph
 
 BROADCASTING = frozenset({
@@ -17,11 +18,11 @@ def drop_expands(graph: OnnxGraph) -> int:
     """
     changed = 0
     for node in list(graph.nodes):
-        if node.op_type not in BROADCASTING or not graph.has(node):
+        if operator(node) not in BROADCASTING or not graph.has(node):
             continue
         for place, name in enumerate(list(node.input)):
             before = graph.producer.get(name)
-            if before is None or before.op_type != "Expand":
+            if before is None or operator(before) != "Expand":
                 continue
             if _fits(graph, node, place, before):
                 names = list(node.input)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from solutions.phase2_optimization.onnx_protobuf import require_onnx
+from solutions.phase2_optimization.onnx_protobuf import operator, require_onnx
 from solutions.phase2_optimization.onnx_rewrite import OnnxGraph, attribute
 
 
@@ -14,8 +14,8 @@ def merge_casts(graph: OnnxGraph) -> int:
     """
     changed = 0
     for node in list(graph.nodes):
-        before = graph.producer.get(node.input[0]) if node.op_type == "Cast" else None
-        if before is None or before.op_type != "Cast" or not graph.has(node):
+        before = graph.producer.get(node.input[0]) if operator(node) == "Cast" else None
+        if before is None or operator(before) != "Cast" or not graph.has(node):
             continue
         source = graph.dtype(before.input[0])
         middle = require_onnx().helper.tensor_dtype_to_np_dtype(attribute(before, "to"))

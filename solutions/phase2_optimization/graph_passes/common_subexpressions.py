@@ -2,6 +2,7 @@
 
 from solutions.phase2_optimization.determinism import is_function_of_inputs
 from solutions.phase2_optimization.graph_passes.constant_folding import QUANTIZING
+from solutions.phase2_optimization.onnx_protobuf import operator
 from solutions.phase2_optimization.onnx_rewrite import Node, OnnxGraph
 
 COMMUTATIVE = frozenset({"Add", "Mul", "And", "Or", "Xor", "Equal", "Max", "Min", "Sum"})
@@ -20,7 +21,7 @@ def merge_common_subexpressions(graph: OnnxGraph) -> int:
     first: dict[Key, Node] = {}
     merged = 0
     for node in list(graph.ordered()):
-        if not graph.has(node) or node.op_type in QUANTIZING:
+        if not graph.has(node) or operator(node) in QUANTIZING:
             continue
         if not node.input or not is_function_of_inputs(graph, node):
             continue
@@ -32,10 +33,10 @@ def merge_common_subexpressions(graph: OnnxGraph) -> int:
 
 def _key(node: Node) -> Key:
     inputs = tuple(node.input)
-    if node.op_type in COMMUTATIVE:
+    if operator(node) in COMMUTATIVE:
         inputs = tuple(sorted(inputs))
     attributes = tuple(sorted(item.SerializeToString() for item in node.attribute))
-    return node.op_type, inputs, attributes, len(node.output)
+    return operator(node), inputs, attributes, len(node.output)
 
 
 def _merge(graph: OnnxGraph, kept: Node, node: Node) -> bool:

@@ -1,5 +1,6 @@
 """Concats: one that feeds another along the same axis is part of it."""
 
+from solutions.phase2_optimization.onnx_protobuf import operator
 from solutions.phase2_optimization.onnx_rewrite import Node, OnnxGraph, attribute
 
 
@@ -10,7 +11,7 @@ def merge_concats(graph: OnnxGraph) -> int:
     """
     changed = 0
     for node in list(graph.nodes):
-        if node.op_type != "Concat" or not graph.has(node):
+        if operator(node) != "Concat" or not graph.has(node):
             continue
         inner = [_part(graph, node, name) for name in node.input]
         if not any(inner):
@@ -28,7 +29,7 @@ def merge_concats(graph: OnnxGraph) -> int:
 def _part(graph: OnnxGraph, node: Node, name: str) -> Node | None:
     """The Concat along the same axis that makes a tensor for this node alone."""
     before = graph.producer.get(name)
-    if before is None or before.op_type != "Concat" or not graph.is_private(name):
+    if before is None or operator(before) != "Concat" or not graph.is_private(name):
         return None
     if list(node.input).count(name) > 1 or _axis(graph, before) != _axis(graph, node):
         return None

@@ -10,6 +10,7 @@ import numpy as np
 from solutions.phase2_optimization.constant_kernels import compute
 from solutions.phase2_optimization.determinism import is_function_of_inputs
 from solutions.phase2_optimization.graph_types import infer_node
+from solutions.phase2_optimization.onnx_protobuf import operator
 from solutions.phase2_optimization.onnx_rewrite import Array, Node, OnnxGraph
 from solutions.phase2_optimization.shape_arithmetic import PartialValues
 
@@ -47,7 +48,7 @@ def folded(graph: OnnxGraph, node: Node, partial: PartialValues) -> list[Array] 
     """The outputs of a node where they are the same at every run, else None."""
     if not node.input or not is_function_of_inputs(graph, node):
         return None
-    if node.op_type in QUANTIZING or any(name in graph.outputs for name in node.output):
+    if operator(node) in QUANTIZING or any(name in graph.outputs for name in node.output):
         return None
     if all(not name or name in graph.constants for name in node.input):
         return _computed(graph, node)
@@ -69,9 +70,9 @@ def _too_large(graph: OnnxGraph, node: Node) -> bool:
     """Whether it can be told beforehand that the result is not wanted: seen in time, a network's
     largest weights are not even decoded."""
     first = node.input[0]
-    if node.op_type == "Cast" and str(graph.dtype(first)) in HALVES:
+    if operator(node) == "Cast" and str(graph.dtype(first)) in HALVES:
         return int(np.prod(graph.constants.shape_of(first), dtype=np.int64)) > STORED_SMALL
-    if node.op_type in ("ConstantOfShape", "Expand", "Tile"):
+    if operator(node) in ("ConstantOfShape", "Expand", "Tile"):
         target = graph.constants[node.input[-1]]
         return bool(np.prod(target, dtype=np.float64) > LARGEST)
     return False

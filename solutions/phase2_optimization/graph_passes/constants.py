@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from solutions.phase2_optimization.onnx_protobuf import operator
 from solutions.phase2_optimization.onnx_rewrite import (
     Array,
     Node,
@@ -22,7 +23,7 @@ def lift_constants(graph: OnnxGraph) -> int:
     """
     done = []
     for node in graph.nodes:
-        if node.op_type != "Constant" or node.output[0] in graph.outputs:
+        if operator(node) != "Constant" or node.output[0] in graph.outputs:
             continue
         values = constant_value(node)
         if values is not None:

@@ -7,6 +7,7 @@ import numpy as np
 from solutions.phase2_optimization.constant_kernels import slice_arguments
 from solutions.phase2_optimization.determinism import may_train
 from solutions.phase2_optimization.graph_types import same_shape
+from solutions.phase2_optimization.onnx_protobuf import operator
 from solutions.phase2_optimization.onnx_rewrite import Node, OnnxGraph, attribute
 
 Test = Callable[[OnnxGraph, Node], bool]
@@ -21,8 +22,8 @@ def drop_identities(graph: OnnxGraph) -> int:
     """
     changed = 0
     for node in list(graph.nodes):
-        test = TESTS.get(node.op_type)
-        if test is None or node.domain not in ("", "ai.onnx") or not graph.has(node):
+        test = TESTS.get(operator(node))
+        if test is None or not graph.has(node):
             continue
         if any(map(graph.is_read, node.output[1:])) or not test(graph, node):
             continue
@@ -38,10 +39,10 @@ def drop_neutral_operands(graph: OnnxGraph) -> int:
     """
     changed = 0
     for node in list(graph.nodes):
-        neutral = NEUTRAL.get(node.op_type)
+        neutral = NEUTRAL.get(operator(node))
         if neutral is None or not graph.has(node):
             continue
-        for kept, other in ((0, 1), (1, 0))[: 2 if node.op_type in ("Add", "Mul") else 1]:
+        for kept, other in ((0, 1), (1, 0))[: 2 if operator(node) in ("Add", "Mul") else 1]:
             if _is_all(graph, node.input[other], neutral) and _is_wider(graph, node, kept, other):
                 changed += graph.replace(node.output[0], node.input[kept])
                 break

@@ -2,6 +2,7 @@
 
 from solutions.phase2_optimization.graph_passes.reshapes import RESHAPES
 from solutions.phase2_optimization.graph_types import Shape, same_shape
+from solutions.phase2_optimization.onnx_protobuf import operator
 from solutions.phase2_optimization.onnx_rewrite import Node, OnnxGraph, attribute, set_attribute
 
 AXES_BY_INPUT = {"ReduceSum": 13}  # the opset from which axes are an input; 18 for the others
@@ -16,7 +17,7 @@ def absorb_reshapes(graph: OnnxGraph) -> int:
     """
     changed = 0
     for node in list(graph.nodes):
-        if node.op_type not in RESHAPES or not graph.has(node):
+        if operator(node) not in RESHAPES or not graph.has(node):
             continue
         before = graph.producer.get(node.input[0])
         if before is None or not _is_reduction(graph, before):
@@ -33,10 +34,10 @@ def absorb_reshapes(graph: OnnxGraph) -> int:
 
 
 def _is_reduction(graph: OnnxGraph, node: Node) -> bool:
-    if not node.op_type.startswith("Reduce") or not graph.is_private(node.output[0]):
+    if not operator(node).startswith("Reduce") or not graph.is_private(node.output[0]):
         return False
     shape = graph.shape(node.input[0])
-    return shape is not None and not (node.op_type == "ReduceMean" and len(shape) == PICTURE)
+    return shape is not None and not (operator(node) == "ReduceMean" and len(shape) == PICTURE)
 
 
 def reduced_shape(graph: OnnxGraph, node: Node, keep: bool) -> Shape | None:
@@ -45,7 +46,7 @@ def reduced_shape(graph: OnnxGraph, node: Node, keep: bool) -> Shape | None:
     if shape is None:
         return None
     axes = attribute(node, "axes")
-    if graph.opset >= AXES_BY_INPUT.get(node.op_type, 18) and len(node.input) > 1:
+    if graph.opset >= AXES_BY_INPUT.get(operator(node), 18) and len(node.input) > 1:
         given = graph.constants.get(node.input[1])
         if given is None:
             return None

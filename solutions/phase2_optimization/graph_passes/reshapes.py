@@ -3,6 +3,7 @@
 import numpy as np
 
 from solutions.phase2_optimization.graph_types import Shape, same_shape
+from solutions.phase2_optimization.onnx_protobuf import operator
 from solutions.phase2_optimization.onnx_rewrite import Node, OnnxGraph
 
 RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
@@ -16,12 +17,12 @@ def fix_targets(graph: OnnxGraph) -> int:
     """
     changed = 0
     for node in list(graph.nodes):
-        if node.op_type not in ("Reshape", "Expand") or not graph.has(node):
+        if operator(node) not in ("Reshape", "Expand") or not graph.has(node):
             continue
         if node.input[1] in graph.constants:
             continue
         before, shape = graph.shape(node.input[0]), graph.shape(node.output[0])
-        if node.op_type == "Expand":
+        if operator(node) == "Expand":
             target = expand_target(before, shape)
         else:
             target = reshape_target(before, shape)
@@ -39,10 +40,10 @@ def merge_reshapes(graph: OnnxGraph) -> int:
     """
     changed = 0
     for node in list(graph.nodes):
-        if node.op_type not in RESHAPES or not graph.has(node):
+        if operator(node) not in RESHAPES or not graph.has(node):
             continue
         before = graph.producer.get(node.input[0])
-        if before is None or before.op_type not in RESHAPES or not _goes(graph, before):
+        if before is None or operator(before) not in RESHAPES or not _goes(graph, before):
             continue
         source = before.input[0]
         shapes = graph.shape(source), graph.shape(node.output[0])
@@ -60,7 +61,7 @@ def merge_reshapes(graph: OnnxGraph) -> int:
 def _goes(graph: OnnxGraph, before: Node) -> bool:
     """Whether nobody but other reshapes needs a reshape."""
     made = before.output[0]
-    return not graph.is_pinned(made) and all(n.op_type in RESHAPES for n in graph.uses(made))
+    return not graph.is_pinned(made) and all(operator(n) in RESHAPES for n in graph.uses(made))
 
 
 def _reshape(graph: OnnxGraph, node: Node, source: str, target: list[int]) -> None:
@@ -68,7 +69,7 @@ def _reshape(graph: OnnxGraph, node: Node, source: str, target: list[int]) -> No
     name = graph.constant("shape", np.array(target, np.int64))
     before = [graph.producer.get(old) for old in node.input]
     graph.set_inputs(node, [source, name])
-    if node.op_type != "Expand":
+    if operator(node) != "Expand":
         node.op_type = "Reshape"
         del node.attribute[:]
     for maker in before:

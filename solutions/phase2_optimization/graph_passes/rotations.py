@@ -12,6 +12,7 @@ from math import prod
 import numpy as np
 
 from solutions.phase2_optimization.graph_passes.slices import cuts_of
+from solutions.phase2_optimization.onnx_protobuf import operator
 from solutions.phase2_optimization.onnx_rewrite import Array, Node, OnnxGraph, attribute
 
 SHORTEST_ROW = 16  # elements behind one place: a Gather copies row by row
@@ -25,7 +26,7 @@ def gather_slices(graph: OnnxGraph) -> int:
     """
     changed = 0
     for node in list(graph.nodes):
-        if node.op_type != "Concat" or len(node.input) < 2 or not graph.has(node):
+        if operator(node) != "Concat" or len(node.input) < 2 or not graph.has(node):
             continue
         parts = [graph.producer.get(name) for name in node.input]
         places = gathered_places(graph, node, [part for part in parts if part is not None])
@@ -41,7 +42,7 @@ def gather_slices(graph: OnnxGraph) -> int:
 
 def gathered_places(graph: OnnxGraph, node: Node, parts: list[Node]) -> Array | None:
     """The places that a Concat of Slices takes; None where it is no such Concat."""
-    if len(parts) != len(node.input) or any(part.op_type != "Slice" for part in parts):
+    if len(parts) != len(node.input) or any(operator(part) != "Slice" for part in parts):
         return None
     source, shape = parts[0].input[0], graph.shape(parts[0].input[0])
     if any(part.input[0] != source or not graph.is_private(part.output[0]) for part in parts):

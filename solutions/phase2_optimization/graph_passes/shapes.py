@@ -1,6 +1,7 @@
 """Shapes: a part of a shape is asked for at once."""
 
 from solutions.phase2_optimization.constant_kernels import slice_arguments
+from solutions.phase2_optimization.onnx_protobuf import operator
 from solutions.phase2_optimization.onnx_rewrite import Node, OnnxGraph, attribute
 
 PARTS = 15  # the opset from which Shape gives a part
@@ -18,7 +19,7 @@ def narrow_shapes(graph: OnnxGraph) -> int:
     for node in list(graph.nodes):
         if not graph.has(node):
             continue
-        found = PART_OF.get(node.op_type, _no_part)(graph, node)
+        found = PART_OF.get(operator(node), _no_part)(graph, node)
         if found is None:
             continue
         source, start, end = found
@@ -43,7 +44,7 @@ def _gathered(graph: OnnxGraph, node: Node) -> Part | None:
 def _unsqueezed(graph: OnnxGraph, node: Node) -> Part | None:
     """Gather of one place that Unsqueeze makes a list."""
     before = graph.producer.get(node.input[0])
-    if before is None or before.op_type != "Gather" or not graph.is_private(before.output[0]):
+    if before is None or operator(before) != "Gather" or not graph.is_private(before.output[0]):
         return None
     places = graph.constants.get(before.input[1])
     axes = graph.constants.get(node.input[1])
@@ -75,7 +76,7 @@ def _no_part(graph: OnnxGraph, node: Node) -> Part | None:
 def _whole_shape_of(graph: OnnxGraph, node: Node) -> str | None:
     """The tensor whose whole shape a node reads."""
     before = graph.producer.get(node.input[0])
-    if before is None or before.op_type != "Shape":
+    if before is None or operator(before) != "Shape":
         return None
     if attribute(before, "start", 0) or attribute(before, "end") is not None:
         return None

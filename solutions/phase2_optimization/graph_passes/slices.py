@@ -3,6 +3,7 @@
 import numpy as np
 
 from solutions.phase2_optimization.constant_kernels import slice_arguments
+from solutions.phase2_optimization.onnx_protobuf import operator
 from solutions.phase2_optimization.onnx_rewrite import Node, OnnxGraph
 
 Cuts = list[tuple[int, int, int, int]]  # (start, end, axis, step)
@@ -17,10 +18,10 @@ def merge_slices(graph: OnnxGraph) -> int:
     """
     changed = 0
     for node in list(graph.nodes):
-        if node.op_type != "Slice" or not graph.has(node) or graph.opset < BY_INPUTS:
+        if operator(node) != "Slice" or not graph.has(node) or graph.opset < BY_INPUTS:
             continue
         before = graph.producer.get(node.input[0])
-        if before is None or before.op_type != "Slice" or not _goes(graph, before):
+        if before is None or operator(before) != "Slice" or not _goes(graph, before):
             continue
         cuts = merged_cuts(cuts_of(graph, before), cuts_of(graph, node))
         if cuts is None:
@@ -47,7 +48,7 @@ def merged_cuts(first: Cuts | None, second: Cuts | None) -> Cuts | None:
 
 def _goes(graph: OnnxGraph, before: Node) -> bool:
     made = before.output[0]
-    return not graph.is_pinned(made) and all(n.op_type == "Slice" for n in graph.uses(made))
+    return not graph.is_pinned(made) and all(operator(n) == "Slice" for n in graph.uses(made))
 
 
 def cuts_of(graph: OnnxGraph, node: Node) -> Cuts | None:

@@ -5,6 +5,7 @@ import numpy as np
 from solutions.phase2_optimization.constant_kernels import axes_of
 from solutions.phase2_optimization.graph_passes.reshapes import RESHAPES, reshape_target
 from solutions.phase2_optimization.graph_passes.transposes import perm_of
+from solutions.phase2_optimization.onnx_protobuf import operator
 from solutions.phase2_optimization.onnx_rewrite import Node, OnnxGraph
 
 
@@ -16,7 +17,7 @@ def lift_squeezes(graph: OnnxGraph) -> int:
     """
     changed = 0
     for node in list(graph.nodes):
-        if node.op_type == "Squeeze" and graph.has(node):
+        if operator(node) == "Squeeze" and graph.has(node):
             changed += _lift(graph, node)
     return changed
 
@@ -24,7 +25,7 @@ def lift_squeezes(graph: OnnxGraph) -> int:
 def _lift(graph: OnnxGraph, node: Node) -> bool:
     transpose = graph.producer.get(node.input[0])
     reshape = None if transpose is None else graph.producer.get(transpose.input[0])
-    if transpose is None or reshape is None or reshape.op_type not in RESHAPES:
+    if transpose is None or reshape is None or operator(reshape) not in RESHAPES:
         return False
     perm, shape = perm_of(graph, transpose), graph.shape(transpose.input[0])
     inputs = [graph.constants.get(name) for name in node.input]

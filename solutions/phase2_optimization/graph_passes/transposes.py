@@ -1,5 +1,6 @@
 """Transposes: two that follow each other are one, and some are moved until they meet."""
 
+from solutions.phase2_optimization.onnx_protobuf import operator
 from solutions.phase2_optimization.onnx_rewrite import Node, OnnxGraph, attribute, set_attribute
 
 UNARY = frozenset({
@@ -19,13 +20,13 @@ def merge_transposes(graph: OnnxGraph) -> int:
     changed = 0
     for node in list(graph.nodes):
         before = _transpose_before(graph, node)
-        if node.op_type != "Transpose" or before is None or not graph.has(node):
+        if operator(node) != "Transpose" or before is None or not graph.has(node):
             continue
         first, second = perm_of(graph, before), perm_of(graph, node)
         made = before.output[0]
         if first is None or second is None or graph.is_pinned(made):
             continue
-        if any(reader.op_type != "Transpose" for reader in graph.uses(made)):
+        if any(operator(reader) != "Transpose" for reader in graph.uses(made)):
             continue
         set_attribute(node, "perm", [first[axis] for axis in second])
         graph.set_inputs(node, [before.input[0]])
@@ -46,9 +47,9 @@ def sink_transposes(graph: OnnxGraph) -> int:
     for node in list(graph.nodes):
         if not graph.has(node):
             continue
-        if node.op_type in UNARY and _meets_transposes(graph, node):
+        if operator(node) in UNARY and _meets_transposes(graph, node):
             changed += _sink(graph, node, 1)
-        elif node.op_type in BINARY and len(node.input) == 2:
+        elif operator(node) in BINARY and len(node.input) == 2:
             changed += _sink(graph, node, 2)
     return changed
 
@@ -56,7 +57,7 @@ def sink_transposes(graph: OnnxGraph) -> int:
 def _meets_transposes(graph: OnnxGraph, node: Node) -> bool:
     readers = graph.uses(node.output[0])
     return bool(readers) and not graph.is_pinned(node.output[0]) and all(
-        reader.op_type == "Transpose" for reader in readers)
+        operator(reader) == "Transpose" for reader in readers)
 
 
 def _sink(graph: OnnxGraph, node: Node, count: int) -> bool:
@@ -89,13 +90,13 @@ def _infer_moved(graph: OnnxGraph, inner: str, made: str, perm: list[int]) -> No
 
 def _transpose_before(graph: OnnxGraph, node: Node) -> Node | None:
     before = graph.producer.get(node.input[0]) if node.input else None
-    return before if before is not None and before.op_type == "Transpose" else None
+    return before if before is not None and operator(before) == "Transpose" else None
 
 
 def perm_of(graph: OnnxGraph, node: Node) -> list[int] | None:
     """The order of axes that a Transpose gives; without one the axes are reversed. None where the
     node is no Transpose, or the rank is not known."""
-    if node.op_type != "Transpose":
+    if operator(node) != "Transpose":
         return None
     perm = attribute(node, "perm")
     if perm is not None:
