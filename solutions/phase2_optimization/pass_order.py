@@ -13,6 +13,7 @@ from solutions.phase2_optimization.graph_passes.activations import (
     recognise_hard_swish,
     recognise_mish,
 )
+from solutions.phase2_optimization.graph_passes.bias_gelu import fuse_bias_gelu
 from solutions.phase2_optimization.graph_passes.blocked_layout import blocked_layout
 from solutions.phase2_optimization.graph_passes.broadcasts import drop_expands
 from solutions.phase2_optimization.graph_passes.casts import merge_casts
@@ -24,6 +25,7 @@ from solutions.phase2_optimization.graph_passes.constant_folding import fold_con
 from solutions.phase2_optimization.graph_passes.constants import lift_constants
 from solutions.phase2_optimization.graph_passes.dead_code import drop_dead_nodes
 from solutions.phase2_optimization.graph_passes.duplicate_weights import merge_duplicate_weights
+from solutions.phase2_optimization.graph_passes.flat_products import join_bias_between_reshapes
 from solutions.phase2_optimization.graph_passes.fused_conv import (
     fuse_activations,
     fuse_residuals,
@@ -56,10 +58,13 @@ CLEANING: tuple[Pass, ...] = (
     merge_transposes, merge_slices, gather_slices, merge_concats, drop_expands,
 )
 FUSIONS: tuple[Pass, ...] = (
-    fold_pads, fold_norms, fold_scales, join_bias, recognise_gelu, recognise_hard_sigmoid,
-    recognise_hard_swish, recognise_mish, recognise_global_pool, merge_clips,
+    fold_pads, fold_norms, fold_scales, join_bias, join_bias_between_reshapes,
+    recognise_gelu, recognise_hard_sigmoid, recognise_hard_swish, recognise_mish,
+    recognise_global_pool, merge_clips,
 )
-FOR_ONNXRUNTIME: tuple[Pass, ...] = (fuse_gelu, fuse_swish, fuse_residuals, fuse_activations)
+FOR_ONNXRUNTIME: tuple[Pass, ...] = (
+    fuse_gelu, fuse_bias_gelu, fuse_swish, fuse_residuals, fuse_activations,
+)
 LAYOUT: tuple[Pass, ...] = (blocked_layout,)
 
 NEW_RULES = 7  # the opset from which operators broadcast as in numpy; the passes rely on it
