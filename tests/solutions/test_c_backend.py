@@ -83,12 +83,14 @@ def test_what_follows_a_convolution_is_fused() -> None:
     residual = net.node("Add", net.conv(net.input, 20, 6), same)
     outputs.append(net.relu(residual))
     outputs.append(net.node("Sub", same, net.relu(net.conv(net.input, 20, 6))))
+    both = [net.conv(net.input, 20, 6), net.conv(net.input, 20, 6, strides=[1, 1])]
+    outputs.append(net.relu(net.node("Add", *both)))  # one of the two takes the sum in
     channels = net.constant(net.rng.normal(size=(20, 1, 1)).astype(np.float32))
     outputs.append(net.node("Mul", net.node("Tanh", net.conv(net.input, 20, 6)), channels))
     outputs.append(net.node("PRelu", net.node("Tanh", net.conv(net.input, 20, 6)), channels))
     model = net.model(*outputs)
     generated = generate(model)
-    assert generated.source.count("/* Conv + Add + Relu ->") == 1
+    assert generated.source.count("/* Conv + Add + Relu ->") == 2
     assert generated.source.count("/* Conv + ") == len(outputs)
     check(model)
 

@@ -49,13 +49,15 @@ def grouped(graph: OnnxGraph, shapes: Mapping[str, TensorShape]) -> list[Group]:
     for node in graph.nodes:
         if id(node) in taken:
             continue
-        group = _group(graph, shapes, node)
+        group = _group(graph, shapes, node, taken)
         taken |= {id(member) for member in group.nodes}
         found.append((max(places[id(member)] for member in group.nodes), group))
     return [group for _, group in sorted(found, key=lambda pair: pair[0])]
 
 
-def _group(graph: OnnxGraph, shapes: Mapping[str, TensorShape], node: Node) -> Group:
+def _group(
+    graph: OnnxGraph, shapes: Mapping[str, TensorShape], node: Node, taken: set[int]
+) -> Group:
     nodes, chain = [node], []
     layer: Node | None = node
     source = current = node.output[0]
@@ -69,7 +71,7 @@ def _group(graph: OnnxGraph, shapes: Mapping[str, TensorShape], node: Node) -> G
         return Group((node,), node, source, (), current)
     while True:
         step = _swish(graph, current) or _next(graph, shapes, current)
-        if step is None:
+        if step is None or any(id(member) in taken for member in step[0]):
             return Group(tuple(nodes), layer, source, tuple(chain), current)
         members, stages = step
         nodes += members
@@ -81,6 +83,8 @@ def largest_input(graph: OnnxGraph, shapes: Mapping[str, TensorShape], node: Nod
     """The input that an elementwise node's chain starts from: of the output's shape if any is."""
     shape = shapes[node.output[0]].shape
     inputs = [name for name in node.input if name]
+    if node.op_type not in BINARY or node.op_type == "PRelu":
+        return inputs[0]
     alike = [name for name in inputs[:2] if shapes[name].shape == shape]
     computed = [name for name in alike if name not in graph.constants]
     return str((computed or alike or inputs)[0])
@@ -199,7 +203,8 @@ def _binary(
     constant = graph.constants.get(other)
     if constant is not None and constant.size == 1 and op != "prelu":
         return Pointwise(op, (float(constant.item()),), "number", left=left)
-    if is_per_channel(shapes[other].shape, shape):
+    images = constant is not None or len(shapes[other].shape) == 4
+    if images and is_per_channel(shapes[other].shape, shape):
         return Pointwise(op, form="channel", source=other, left=left)
     return Pointwise(op, form="tensor", source=other, left=left)
 

@@ -24,7 +24,7 @@ from solutions.phase2_optimization.onnx_rewrite import Node, attribute
 from zoo.errors import InferenceError
 
 PLAIN_CHANNELS = 16  # a convolution reads at most so many from a plain image as they lie
-REGISTERS = {16: 32, 8: 16}  # vector registers by lanes: AVX-512, AVX2
+REGISTERS = {16: 32, 8: 16, 4: 16}  # vector registers by lanes: AVX-512, AVX, SSE
 
 
 def window_of(low: Lowering, node: Node) -> Window:

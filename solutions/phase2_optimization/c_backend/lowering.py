@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from solutions.phase2_optimization.c_backend.blocks import Floats, pack
+from solutions.phase2_optimization.c_backend.blocks import pack
 from solutions.phase2_optimization.c_backend.copying import (
     Axis,
     Box,
@@ -127,11 +127,9 @@ class Lowering:
         if stage.form != "channel":
             return None
         if stage.source in self.graph.constants:
-            values: Floats = pack(self.constant(stage.source).reshape(shape[1], 1), self.lanes)
-            pointer = self.program.constant(values)
-            return Value(pointer.buffer, (1, shape[1], 1, 1), True, pointer.offset)
-        if len(self.shape(stage.source)) != 4:
-            raise InferenceError(f"{stage.source!r}: the C back end wants four dimensions here")
+            images = self.constant(stage.source).reshape(-1, shape[1], 1)
+            pointer = self.program.constant(np.concatenate([pack(i, self.lanes) for i in images]))
+            return Value(pointer.buffer, (len(images), shape[1], 1, 1), True, pointer.offset)
         return self.blocked(stage.source)
 
     def operands(

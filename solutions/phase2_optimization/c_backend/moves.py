@@ -35,8 +35,12 @@ def view(low: Lowering, group: Group) -> Value:
 
 
 def same(low: Lowering, group: Group) -> Value:
-    """Identity and Dropout: the same value, in any layout."""
-    return low.value(_layer(group).input[0])
+    """Identity, and Dropout as it is at inference: the same value, in any layout."""
+    node = _layer(group)
+    trains = len(node.input) > 2 and node.input[2] and low.constant(node.input[2]).any()
+    if trains or (len(node.output) > 1 and node.output[1]):
+        raise InferenceError(f"{node.name or node.op_type}: the C back end knows no training")
+    return low.value(node.input[0])
 
 
 def transpose(low: Lowering, group: Group) -> Value:

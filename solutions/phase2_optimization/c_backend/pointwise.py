@@ -66,7 +66,7 @@ UNARY: dict[str, Unary] = {
     "hard_sigmoid": _function("hard_sigmoid"),  # alpha, beta
     "elu": _function("elu"),  # alpha
     "abs": _function("abs"),
-    "exp": _function("exp"),
+    "exp": _function("vexp"),
     "sigmoid": _function("sigmoid"),
     "tanh": _function("tanh"),
     "erf": _function("erf"),
@@ -75,7 +75,7 @@ UNARY: dict[str, Unary] = {
     "sqrt": _function("sqrt"),
     "square": lambda v, n, w: f"{v} * {v}",
     "reciprocal": lambda v, n, w: f"1.0f / {v}",
-    "log": _function("log"),
+    "log": _function("vlog"),
     "softplus": _function("softplus"),
     "gelu": _function("gelu"),
 }

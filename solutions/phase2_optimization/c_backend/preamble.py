@@ -34,13 +34,13 @@ static inline v{n} sqrt{n}(v{n} v)
         v[i] = sqrtf(v[i]);
     return v;
 }}
-static inline v{n} log{n}(v{n} v)
+static inline v{n} vlog{n}(v{n} v)
 {{
     for (int i = 0; i < {n}; i++)
         v[i] = logf(v[i]);
     return v;
 }}
-static inline v{n} exp{n}(v{n} v)
+static inline v{n} vexp{n}(v{n} v)
 {{
     const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
     v = min{n}(splat{n}(88.37f), max{n}(splat{n}(-87.33f), v));
@@ -55,13 +55,13 @@ static inline v{n} exp{n}(v{n} v)
     p = p * (r * r) + r + 1.0f;
     return (v{n})((i{n})p + ((i{n})shifted << 23));
 }}
-static inline v{n} sigmoid{n}(v{n} v) {{ return 1.0f / (1.0f + exp{n}(-v)); }}
-static inline v{n} silu{n}(v{n} v) {{ return v / (1.0f + exp{n}(-v)); }}
+static inline v{n} sigmoid{n}(v{n} v) {{ return 1.0f / (1.0f + vexp{n}(-v)); }}
+static inline v{n} silu{n}(v{n} v) {{ return v / (1.0f + vexp{n}(-v)); }}
 static inline v{n} tanh{n}(v{n} v)
 {{
     const v{n} square = v * v; /* near 0 the fraction below would lose digits */
     const v{n} small = v - v * square * (0.333333333f - square * 0.133333333f);
-    const v{n} large = 1.0f - 2.0f / (1.0f + exp{n}(2.0f * v));
+    const v{n} large = 1.0f - 2.0f / (1.0f + vexp{n}(2.0f * v));
     return select{n}(square < 0.0025f, small, large);
 }}
 static inline v{n} erf{n}(v{n} v)
@@ -72,13 +72,13 @@ static inline v{n} erf{n}(v{n} v)
     p = p * t + 1.421413741f;
     p = p * t - 0.284496736f;
     p = p * t + 0.254829592f;
-    const v{n} found = 1.0f - p * t * exp{n}(-a * a);
+    const v{n} found = 1.0f - p * t * vexp{n}(-a * a);
     return select{n}(v < 0.0f, -found, found);
 }}
 static inline v{n} gelu{n}(v{n} v) {{ return 0.5f * v * (1.0f + erf{n}(v * 0.707106781f)); }}
 static inline v{n} softplus{n}(v{n} v)
 {{
-    return max{n}(splat{n}(0.0f), v) + log{n}(1.0f + exp{n}(-abs{n}(v)));
+    return max{n}(splat{n}(0.0f), v) + vlog{n}(1.0f + vexp{n}(-abs{n}(v)));
 }}
 static inline v{n} leaky_relu{n}(v{n} v, float slope)
 {{
@@ -86,7 +86,7 @@ static inline v{n} leaky_relu{n}(v{n} v, float slope)
 }}
 static inline v{n} elu{n}(v{n} v, float alpha)
 {{
-    return select{n}(v < 0.0f, alpha * (exp{n}(v) - 1.0f), v);
+    return select{n}(v < 0.0f, alpha * (vexp{n}(v) - 1.0f), v);
 }}
 static inline v{n} hard_sigmoid{n}(v{n} v, float alpha, float beta)
 {{

@@ -56,7 +56,8 @@ def _asked(path: str, changed: int) -> Compiler:
     version = _answer([path, "--version"]).splitlines()[0]
     macros = _answer([path, "-march=native", "-dM", "-E", "-x", "c", os.devnull])
     target = hashlib.sha256("\n".join(sorted(macros.splitlines())).encode()).hexdigest()
-    return Compiler(path, version, target, 16 if "__AVX512F__" in macros else 8)
+    lanes = 16 if "__AVX512F__" in macros else 8 if "__AVX__" in macros else 4
+    return Compiler(path, version, target, lanes)
 
 
 def _answer(command: list[str]) -> str:
