@@ -85,6 +85,8 @@ def test_what_follows_a_convolution_is_fused() -> None:
     outputs.append(net.node("Sub", same, net.relu(net.conv(net.input, 20, 6))))
     both = [net.conv(net.input, 20, 6), net.conv(net.input, 20, 6, strides=[1, 1])]
     outputs.append(net.relu(net.node("Add", *both)))  # one of the two takes the sum in
+    twice = net.conv(net.input, 20, 6)
+    outputs.append(net.node("Mul", twice, twice))
     channels = net.constant(net.rng.normal(size=(20, 1, 1)).astype(np.float32))
     outputs.append(net.node("Mul", net.node("Tanh", net.conv(net.input, 20, 6)), channels))
     outputs.append(net.node("PRelu", net.node("Tanh", net.conv(net.input, 20, 6)), channels))

@@ -84,7 +84,7 @@ def largest_input(graph: OnnxGraph, shapes: Mapping[str, TensorShape], node: Nod
     shape = shapes[node.output[0]].shape
     inputs = [name for name in node.input if name]
     if node.op_type not in BINARY or node.op_type == "PRelu":
-        return inputs[0]
+        return str(inputs[0])
     alike = [name for name in inputs[:2] if shapes[name].shape == shape]
     computed = [name for name in alike if name not in graph.constants]
     return str((computed or alike or inputs)[0])
@@ -200,6 +200,8 @@ def _binary(
         return None
     other = node.input[0] if left else node.input[1]
     op, shape = BINARY[node.op_type], shapes[node.output[0]].shape
+    if other == current:
+        return Pointwise(op, form="self")
     constant = graph.constants.get(other)
     if constant is not None and constant.size == 1 and op != "prelu":
         return Pointwise(op, (float(constant.item()),), "number", left=left)

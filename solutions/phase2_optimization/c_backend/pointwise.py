@@ -11,15 +11,15 @@ from typing import Literal
 
 import numpy as np
 
-Form = Literal["none", "number", "channel", "tensor"]
+Form = Literal["none", "number", "channel", "tensor", "self"]
 
 
 @dataclass(frozen=True)
 class Pointwise:
     """``v = op(v, operand)``, or with the operand on the left.
 
-    The operand is a number, one value per channel, or a tensor of v's shape; ``source`` names it
-    in the graph.
+    The operand is a number, one value per channel, a tensor of v's shape (``source`` names it in
+    the graph), or v itself.
     """
 
     op: str
@@ -109,6 +109,7 @@ def applied(
         operand = {
             "tensor": f"load{width}(e{i} + {at})",
             "channel": f"load{width}(e{i}{channel_at and ' + ' + channel_at})",
+            "self": variable,
         }.get(stage.form, "")
         lines.append(f"{variable} = {stage.expression(variable, operand, width)};")
     return lines
