@@ -51,7 +51,7 @@ class _Smoothed:
 def smooth(model: Model, batches: Batches, alpha: float = 0.5) -> Model:
     """A copy of a prepared model whose layer norms hand on smoother activations.
 
-    Only where nothing but MatMul and Gemm nodes with constant weights read a norm's output. The
+    Only where nothing but MatMul and Gemm nodes with constant weights read a norm's values. The
     model computes the same. Raises InferenceError where there is no data.
     """
     graph = OnnxGraph(model)
@@ -80,13 +80,36 @@ def _smoothed(graph: OnnxGraph, norm: Node) -> _Smoothed | None:
         return None
     if len(norm.input) > 2 and norm.input[2] and norm.input[2] not in graph.constants:
         return None
-    name = norm.output[0]
-    if name in graph.outputs or name in graph.captured or any(norm.output[1:]):
-        return None
-    layers = [node for node in graph.uses(name) if _reads_as_rows(graph, node, name)]
+    layers = _linear_readers(graph, norm.output[0])
     width = graph.constants[norm.input[1]].shape
-    whole = len(layers) == len(graph.uses(name)) > 0 and len(width) == 1
-    return _Smoothed(norm, name, layers) if whole else None
+    fits = len(width) == 1 and not any(norm.output[1:])
+    return _Smoothed(norm, norm.output[0], layers) if layers and fits else None
+
+
+def _linear_readers(graph: OnnxGraph, name: str) -> list[Node] | None:
+    """The linear layers that alone read a tensor, also behind a Transpose of its other axes.
+
+    None where somebody else reads the values (who reads the shape does not count).
+    """
+    if name in graph.outputs or name in graph.captured:
+        return None
+    layers: list[Node] = []
+    for node in graph.uses(name):
+        if node.op_type == "Transpose" and _keeps_last_axis(node):
+            further = _linear_readers(graph, node.output[0])
+            if further is None:
+                return None
+            layers += further
+        elif _reads_as_rows(graph, node, name):
+            layers.append(node)
+        elif node.op_type not in ("Shape", "Size"):
+            return None
+    return layers
+
+
+def _keeps_last_axis(turn: Node) -> bool:
+    order = attribute(turn, "perm", [])
+    return bool(order) and order[-1] == len(order) - 1
 
 
 def _reads_as_rows(graph: OnnxGraph, node: Node, name: str) -> bool:

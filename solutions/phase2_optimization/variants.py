@@ -24,6 +24,7 @@ from solutions.phase2_optimization.quantize_graph import (
 from solutions.phase2_optimization.quantized_types import INT4
 from solutions.phase2_optimization.refinement import with_corrected_biases, with_roundings
 from solutions.phase2_optimization.sensitivity import harmless_outputs
+from solutions.phase2_optimization.smooth_quant import smooth
 from solutions.phase2_optimization.weight_only import quantize_weights
 from zoo.errors import InferenceError, MissingExtraError
 
@@ -61,12 +62,19 @@ class VariantMaker:
         self.task, self.say = task, say
         self.batches = list(task.batches)
         self._prepared: Model | None = None
+        self._smooth: Model | None = None
 
     def prepared(self) -> Model:
         """The float model in the form that quantizes best."""
         if self._prepared is None:
             self._prepared = fit_to_kernels(prepare(self.task.model))
         return self._prepared
+
+    def smoothed(self) -> Model:
+        """The prepared model, the outliers behind layer norms moved into the weights."""
+        if self._smooth is None:
+            self._smooth = smooth(self.prepared(), self.batches[:REFINED_ON])
+        return self._smooth
 
     def recipes(self) -> dict[str, Callable[[], QuantizedModel]]:
         """How each quantized variant is made."""
@@ -80,7 +88,7 @@ class VariantMaker:
             "weights int8": lambda: quantize_weights(self.task.model),
             "weights int4": lambda: quantize_weights(self.task.model, INT4),
             **static,
-            "careful": lambda: self.static(self.careful()),
+            "careful": lambda: quantize_prepared(self.smoothed(), self.batches, self.careful()),
             "accuracy-controlled": self.controlled,
         }
 
@@ -93,22 +101,24 @@ class VariantMaker:
         return quantize_prepared(self.prepared(), self.batches, settings)
 
     def careful(self) -> StaticSettings:
-        """Least squared error for activations, AdaRound for weights, corrected biases."""
-        settings = self.settings("mse")
-        few = self.batches[:REFINED_ON]
-        settings = with_roundings(self.prepared(), few, settings)
-        return with_corrected_biases(self.prepared(), few, settings)
+        """Least squared error for activations, AdaRound for weights, corrected biases.
+
+        For the smoothed model.
+        """
+        settings, few = self.settings("mse"), self.batches[:REFINED_ON]
+        settings = with_roundings(self.smoothed(), few, settings)
+        return with_corrected_biases(self.smoothed(), few, settings)
 
     def controlled(self) -> QuantizedModel:
         """The careful settings with as few layers in float as the task allows."""
         floor = self.task.control_score(self.task.model) * (1 - self.task.loss)
-        settings = self.careful()
-        whole = quantize_prepared(self.prepared(), self.batches, settings)
+        model, settings = self.smoothed(), self.careful()
+        whole = quantize_prepared(model, self.batches, settings)
         settings = replace(settings, ranges=whole.ranges)
         probes = self.batches[:: max(1, len(self.batches) // PROBES)]
-        harmless = harmless_outputs(self.prepared(), probes, settings, self.task.distance)
+        harmless = harmless_outputs(model, probes, settings, self.task.distance)
         found = quantize_to_accuracy(
-            self.prepared(), self.batches, self.task.control_score, floor,
+            model, self.batches, self.task.control_score, floor,
             replace(settings, integer_outputs=harmless), distance=self.task.distance,
             probes=probes, say=self.say,
         )

@@ -284,6 +284,34 @@ def test_smoothing_makes_outliers_small_and_int8_accurate():
     assert error(made) < error(model)
 
 
+def test_a_norm_whose_tokens_change_places_is_smoothed():
+    """Exporters put a Transpose of the other axes between, and look at the shape."""
+    net = SmallGraph([2, 5, 8], 1)
+    scale = np.array([1, 50, 1, 1, 0.02, 1, 1, 1], np.float32)
+    y = net.node("LayerNormalization", net.input, net.constant(scale))
+    turned = net.node("Transpose", y, perm=[1, 0, 2])
+    shape = net.node("Shape", y)
+    product = net.node("MatMul", turned, net.constant(net.weights(8, 4, fan=8)))
+    model = net.model(product, net.node("Cast", shape, to=1))
+    batches = normal_batches([2, 5, 8])
+    made = smooth(model, batches)
+    same(model, made, batches[0])
+    assert not np.array_equal(OnnxGraph(made).constants[made.graph.node[0].input[1]], scale)
+
+
+def test_a_norm_whose_channels_change_places_stays():
+    net = SmallGraph([2, 8, 8], 1)
+    scale = np.array([1, 50, 1, 1, 0.02, 1, 1, 1], np.float32)
+    y = net.node("LayerNormalization", net.input, net.constant(scale))
+    turned = net.node("Transpose", y, perm=[0, 2, 1])
+    model = net.model(net.node("MatMul", turned, net.constant(net.weights(8, 4, fan=8))))
+    batches = normal_batches([2, 8, 8])
+    made = smooth(model, batches)
+    same(model, made, batches[0])
+    np.testing.assert_array_equal(
+        OnnxGraph(made).constants[made.graph.node[0].input[1]], scale)
+
+
 def test_a_norm_that_a_residual_reads_stays():
     model, batches = transformer_layer(1, residual=True), normal_batches([2, 5, 16])
     made = smooth(model, batches)
