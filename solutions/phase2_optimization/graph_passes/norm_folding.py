@@ -63,6 +63,48 @@ def fold_scales(graph: OnnxGraph) -> int:
     return changed
 
 
+def scale_products(graph: OnnxGraph) -> int:
+    """(x W + b) * s per column, W, b and s constant: x (W s) + b s; how many.
+
+    Proof: multiplication distributes over the sum. The product and its bias are two nodes here
+    (MatMul, Add), so neither can take the scale alone.
+    """
+    changed = 0
+    for node in list(graph.nodes):
+        if node.op_type not in SCALES or node.domain or not graph.has(node):
+            continue
+        for place in (0, 1) if node.op_type == "Mul" else (0,):
+            total, constant = _linear_before(graph, node.input[place]), node.input[1 - place]
+            if total is None or total.op_type != "Add" or constant not in graph.constants:
+                continue
+            if _scale_both(graph, total, node, graph.constants[constant]):
+                changed += 1
+                break
+    return changed
+
+
+def _scale_both(graph: OnnxGraph, total: Node, node: Node, constant: Array) -> bool:
+    """Move the scale of ``node`` into the product and the bias that ``total`` adds."""
+    place = 0 if total.input[0] in graph.constants else 1
+    bias, product = graph.constants.get(total.input[place]), _linear_before(
+        graph, total.input[1 - place])
+    if bias is None or product is None or product.op_type != "MatMul" or bias.ndim != 1:
+        return False
+    norm = _as_norm(graph, node, product, constant, constant_first=False)
+    layer = read_layer(graph, product)
+    if norm is None or layer is None or bias.shape != norm.gamma.shape:
+        return False
+    scaled = (bias * norm.gamma).astype(bias.dtype)
+    with np.errstate(all="ignore"):
+        folded = fold_batch_norm(layer, norm)
+    if not np.isfinite(scaled).all() or not write_layer(graph, product, Layer(*folded)):
+        return False
+    names = list(total.input)
+    names[place] = graph.constant("bias", scaled)
+    graph.set_inputs(total, names)
+    return graph.replace(node.output[0], total.output[0])
+
+
 def _absorb(graph: OnnxGraph, linear: Node, norm: Norm, node: Node) -> bool:
     """Let ``linear`` compute what ``node``, its only reader, computes from it."""
     layer = read_layer(graph, linear)
