@@ -13,10 +13,16 @@ from solutions.phase2_optimization.graph_passes.activations import (
     recognise_hard_swish,
     recognise_mish,
 )
+from solutions.phase2_optimization.graph_passes.attention import fuse_attention
 from solutions.phase2_optimization.graph_passes.bias_gelu import fuse_bias_gelu
 from solutions.phase2_optimization.graph_passes.blocked_layout import blocked_layout
 from solutions.phase2_optimization.graph_passes.broadcasts import drop_expands
 from solutions.phase2_optimization.graph_passes.casts import merge_casts
+from solutions.phase2_optimization.graph_passes.channels_last import (
+    sink_past_constants,
+    sink_past_convolutions,
+    sink_past_sums,
+)
 from solutions.phase2_optimization.graph_passes.common_subexpressions import (
     merge_common_subexpressions,
 )
@@ -35,14 +41,23 @@ from solutions.phase2_optimization.graph_passes.identities import (
     drop_identities,
     drop_neutral_operands,
 )
+from solutions.phase2_optimization.graph_passes.layout_detours import (
+    drop_detours,
+    drop_gemm_reshapes,
+)
 from solutions.phase2_optimization.graph_passes.matrix_products import join_bias
-from solutions.phase2_optimization.graph_passes.norm_folding import fold_norms, fold_scales
+from solutions.phase2_optimization.graph_passes.norm_folding import (
+    fold_norms,
+    fold_scales,
+    scale_products,
+)
 from solutions.phase2_optimization.graph_passes.pad_folding import fold_pads
 from solutions.phase2_optimization.graph_passes.pooling import recognise_global_pool
 from solutions.phase2_optimization.graph_passes.quick_gelu import fuse_swish
 from solutions.phase2_optimization.graph_passes.reductions import absorb_reshapes
 from solutions.phase2_optimization.graph_passes.reshapes import fix_targets, merge_reshapes
 from solutions.phase2_optimization.graph_passes.rotations import gather_slices
+from solutions.phase2_optimization.graph_passes.row_gathers import gather_rows
 from solutions.phase2_optimization.graph_passes.shapes import narrow_shapes
 from solutions.phase2_optimization.graph_passes.slices import merge_slices
 from solutions.phase2_optimization.graph_passes.squeezes import lift_squeezes
@@ -58,12 +73,15 @@ CLEANING: tuple[Pass, ...] = (
     merge_transposes, merge_slices, gather_slices, merge_concats, drop_expands,
 )
 FUSIONS: tuple[Pass, ...] = (
-    fold_pads, fold_norms, fold_scales, join_bias, join_bias_between_reshapes,
+    fold_pads, fold_norms, fold_scales, scale_products, gather_rows, drop_detours,
+    sink_past_constants, sink_past_sums, join_bias, join_bias_between_reshapes, drop_gemm_reshapes,
     recognise_gelu, recognise_hard_sigmoid, recognise_hard_swish, recognise_mish,
     recognise_global_pool, merge_clips,
 )
 FOR_ONNXRUNTIME: tuple[Pass, ...] = (
-    fuse_gelu, fuse_bias_gelu, fuse_swish, fuse_residuals, fuse_activations,
+    fuse_attention, sink_past_convolutions, sink_past_sums, drop_detours, merge_reshapes,
+    drop_gemm_reshapes, drop_identities, fuse_gelu, fuse_bias_gelu, fuse_swish, fuse_residuals,
+    fuse_activations,
 )
 LAYOUT: tuple[Pass, ...] = (blocked_layout,)
 

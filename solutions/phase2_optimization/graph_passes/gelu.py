@@ -17,7 +17,7 @@ from solutions.phase2_optimization.graph_passes.expressions import (
     product_of,
     sum_of,
 )
-from solutions.phase2_optimization.onnx_rewrite import Node, OnnxGraph, attribute
+from solutions.phase2_optimization.onnx_rewrite import Node, OnnxGraph
 
 LEAST_OPSET = 20
 CUBE = 0.044715
@@ -49,30 +49,6 @@ def fuse_gelu(graph: OnnxGraph) -> int:
             made = graph.add(NAMES[form], [source], domain="com.microsoft")
             changed += graph.replace(node.output[0], made.output[0])
     return changed
-
-
-def fuse_bias_gelu(graph: OnnxGraph) -> int:
-    """gelu(x + b) with one number of b per column, in single precision: BiasGelu; how many.
-
-    Proof: the operator's definition, with the form by erf.
-    """
-    changed = 0
-    for node in list(graph.nodes):
-        before = maker(graph, node.input[0], "Add") if _is_plain_gelu(node) else None
-        if before is None or graph.dtype(node.output[0]) != np.float32:
-            continue
-        place = 0 if before.input[0] in graph.constants else 1
-        bias, shape = before.input[place], graph.shape(before.output[0])
-        if bias not in graph.constants or shape is None:
-            continue
-        if graph.constants.shape_of(bias) == shape[-1:] and len(shape) > 1:
-            made = graph.add("BiasGelu", [before.input[1 - place], bias], domain="com.microsoft")
-            changed += graph.replace(node.output[0], made.output[0])
-    return changed
-
-
-def _is_plain_gelu(node: Node) -> bool:
-    return node.op_type == "Gelu" and str(attribute(node, "approximate", "none")) == "none"
 
 
 def _found(graph: OnnxGraph) -> list[tuple[Node, str, str]]:
