@@ -161,5 +161,5 @@ def _output_check(model: Model, folder: Path | None, notes: list[str]) -> Output
     except Exception as error:  # the model is fine, but nothing here can run it
         notes.append(f"not verified: {first_line(error)}")
         return None
-    notes += [f"output {name!r} is random: only its shape is verified" for name in check.random]
+    notes += check.notes
     return check

@@ -134,6 +134,12 @@ def test_casts_merge_where_nothing_is_lost(between: int, merged: int) -> None:
     assert made.changed == merged
 
 
+def test_casts_to_text_keep_the_type_in_between() -> None:
+    graph = OnnxGraph(parsed("""(float[2] x) => (string[2] y) {
+        a = Cast<to = 11>(x)  y = Cast<to = 8>(a) }"""))
+    assert merge_casts(graph) == 0
+
+
 def test_expands_go_where_the_operator_broadcasts() -> None:
     made = rewritten("""(float[N, 1] x, float[N, 3] z) => (float[N, 3] y) <int64[2] s = {1, 3}> {
         a = Expand(x, s)  y = Add(a, z) }""", drop_expands)

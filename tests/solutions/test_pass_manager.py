@@ -88,6 +88,27 @@ def test_random_outputs_are_verified_by_shape_only() -> None:
     assert "'z'" in made.passes[0].undone
 
 
+def test_a_network_that_amplifies_rounding_is_judged_by_its_own_measure() -> None:
+    """sin(3000 x) answers the last digit of x with 1e-4: 2e-4 may be rounding, 5e-2 may not."""
+    text = """
+        <ir_version: 8, opset_import: ["" : 17]>
+        wild (float[64] x) => (float[64] y) <float k = {3000.0}, float t = {1.0}> {
+            a = Mul(x, k)  b = Sin(a)  y = Mul(b, t) }"""
+    def nudged(graph: OnnxGraph) -> int:
+        graph.set_constant("t", np.float32(1.0 + 2e-4))
+        return 1
+
+    def broken(graph: OnnxGraph) -> int:
+        graph.set_constant("t", np.float32(1.05))
+        return 1
+
+    made = optimize(model(text), stages=[[broken], [nudged]], verify=True)
+    assert "amplifies rounding" in made.notes[0]
+    assert [bool(report.undone) for report in made.passes] == [True, False]
+    calm = optimize(model(text.replace("3000.0", "1.0")), stages=[[nudged]], verify=True)
+    assert calm.passes[0].undone and not calm.notes
+
+
 def test_a_graph_that_nothing_here_can_run_is_told() -> None:
     made = optimize(model("""
         <ir_version: 8, opset_import: ["" : 17, "mine" : 1]>
