@@ -94,7 +94,8 @@ def last_digit_moved(values: Array, rng: np.random.Generator) -> Array:
     if values.dtype.kind != "f":
         return values
     signs = rng.choice([-1.0, 1.0], values.shape)
-    return np.nextafter(values, (signs * np.inf).astype(values.dtype), dtype=values.dtype)
+    towards = (signs * np.inf).astype(values.dtype)
+    return np.asarray(np.nextafter(values, towards), values.dtype)
 
 
 def runner(model: Model, folder: Path | None) -> Run:
