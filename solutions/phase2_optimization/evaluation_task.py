@@ -50,7 +50,7 @@ class Task:
     @property
     def example(self) -> Feeds:
         """One input, to time the model with."""
-        return {name: values[:1] for name, values in self.batches[0].items()}
+        return self.batches[0]
 
 
 def onnx_run(model: Model) -> Run:

@@ -5,6 +5,7 @@ than it is. The idea: variants take turns, and speed-ups are taken within rounds
 same neighbours.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ import numpy as np
 from solutions.phase1_basics.energy import cpu_energy
 from solutions.phase2_optimization.evaluation_task import Task
 from solutions.phase2_optimization.variants import Absent, Variant, VariantMaker
+from zoo.errors import InferenceError
 
 ROUNDS, WARM_UP = 30, 3
 ROUND_SECONDS = 0.02  # a variant's share of a round: so many calls as fit, at least one
@@ -99,8 +101,14 @@ def compare(
         if isinstance(made, Absent):
             absent.append(made)
             continue
-        variants.append(made)
         scores[name] = task.metric(made.run)
+        if math.isnan(scores[name]):
+            absent.append(Absent(name, f"its score is no number ({task.metric_name})"))
+            continue
+        variants.append(made)
+    if not any(variant.name == "fp32" for variant in variants):
+        raise InferenceError(f"{task.name} in FP32 has no score ({task.metric_name}): there is "
+                             "nothing to compare with")
     progress("timing", len(wanted), len(wanted) + 1)
     seconds = latencies(variants, task, rounds)
     joules = {v.name: energy(v, task) for v in variants}

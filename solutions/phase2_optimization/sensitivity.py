@@ -40,14 +40,26 @@ class Sensitivity(NamedTuple):
 
 
 def relative_error(expected: Outputs, found: Outputs) -> float:
-    """Squared error over squared size, averaged over the outputs; 0 is equal."""
-    shares = []
-    for real, other in zip(expected, found, strict=True):
-        real64 = real.astype(np.float64)
-        size = float(np.square(real64).sum())
-        error = float(np.square(other.astype(np.float64) - real64).sum())
-        shares.append(error / size if size else float(error > 0))
+    """Squared error over squared size, averaged over the outputs; 0 is equal.
+
+    An output of another shape (the number of boxes found, for example), or with an infinity or NaN
+    where there was none, is wrong altogether: 1.
+    """
+    shares = [_share(real, other) for real, other in zip(expected, found, strict=True)]
     return float(np.mean(shares)) if shares else 0.0
+
+
+def _share(real: Array, other: Array) -> float:
+    if real.shape != other.shape:
+        return 1.0
+    differs = ~((real == other) | ((real != real) & (other != other)))  # both NaN: the same
+    kept, made = real[differs].astype(np.float64), other[differs].astype(np.float64)
+    if not (np.isfinite(kept).all() and np.isfinite(made).all()):
+        return 1.0
+    real64 = real.astype(np.float64)
+    size = float(np.square(real64[np.isfinite(real64)]).sum())
+    error = float(np.square(made - kept).sum())
+    return error / size if size else float(error > 0)
 
 
 def outputs_of(model: Model, batches: Batches) -> list[Outputs]:

@@ -257,6 +257,12 @@ def test_relative_error_in_closed_form():
     assert relative_error([real, real], [real, other]) == pytest.approx(0.25 / 50)
     assert relative_error([np.zeros(2)], [np.zeros(2)]) == 0
     assert relative_error([np.zeros(2)], [other]) == 1
+    assert relative_error([real], [np.zeros(3)]) == 1  # as many boxes as that were not there
+    assert relative_error([real], [np.array([3.0, np.nan])]) == 1
+    masked = np.array([3.0, 4.0, -np.inf, np.nan])
+    assert relative_error([masked], [masked]) == 0
+    assert relative_error([masked], [masked + np.array([0, 0.5, 0, 0])]) == pytest.approx(0.25 / 25)
+    assert relative_error([np.array([True, False])], [np.array([True, True])]) == 1
 
 
 def test_outputs_that_do_no_harm_may_be_integers():

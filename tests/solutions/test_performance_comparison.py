@@ -205,6 +205,32 @@ def test_a_metric_of_zero_is_no_share(tmp_path):
     table(found)
 
 
+def test_a_score_that_is_no_number_is_absent():
+    scores = iter([0.5, float("nan")])
+    task = small_task(metric=lambda run: next(scores))
+    found = compare(task, VariantMaker(task), ["fp32", "dynamic"], 2)
+    assert [one.name for one in found.rows] == ["fp32"]
+    assert "no number" in found.absent[0].reason
+    task = small_task(metric=lambda run: float("nan"))
+    with pytest.raises(InferenceError, match="small in FP32 has no score"):
+        compare(task, VariantMaker(task), ["fp32", "dynamic"], 2)
+
+
+def test_a_model_whose_first_axis_is_no_batch(tmp_path, monkeypatch, capsys):
+    """A recurrent one, [sequence, batch, inputs], all of it fixed."""
+    net = SmallGraph([6, 2, 5], 8)
+    names = [net.constant(net.weights(1, 64, n, fan=n)) for n in (5, 16)]
+    _, last, _ = net.node("LSTM", net.input, *names, hidden_size=16, outputs=3)
+    onnx.save(net.model(net.node("MatMul", last, net.constant(net.weights(16, 3, fan=16)))),
+              tmp_path / "lstm.onnx")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["compare", "--model", "lstm.onnx", "--rounds", "3",
+                                      "--variant", "dynamic"])
+    assert run_command(performance_comparison.main_command) == 0
+    printed = capsys.readouterr().out
+    assert "2 of 2 layers" in printed and "says little" in printed
+
+
 # The page
 
 
