@@ -1,9 +1,14 @@
-"""Float layers between integers, which ONNX Runtime would round unasked.
+"""Float nodes beside integers, which ONNX Runtime would turn into integer nodes unasked.
 
-The problem: a layer is kept in float because its weights do not stand 256 steps. But where integers
-come in and go out, ONNX Runtime (from 1.22 on) takes it for an integer layer that somebody forgot:
-it rounds the weights itself, with one scale for all channels. The idea: an operator that does
-nothing, a Clip without limits, in front of the layer. Behind it nobody looks for integers.
+The first problem: a layer is kept in float because its weights do not stand 256 steps. But where
+integers come in and go out, ONNX Runtime (from 1.22 on) takes it for an integer layer that somebody
+forgot: it rounds the weights itself, with one scale for all channels. The idea: an operator that
+does nothing, a Clip without limits, in front of the layer. Behind it nobody looks for integers.
+
+The second problem: a max pooling behind a float layer (a ResNet's first) gives floats that are then
+quantized. ONNX Runtime moves the quantizing before the pooling, whose kernel for bytes in the
+float layers' order of channels takes 50 times as long as the one for floats. The idea: the maximum
+of the tensor alone, another operator that does nothing; no quantizing is moved across it.
 
 Other float operators may be fused with the integers around them, too (a Softmax, an Add): there the
 kernel computes the same, since it rounds no more than the graph says.
@@ -51,3 +56,13 @@ def hide_integers(graph: OnnxGraph, node: Node) -> None:
     source, name = node.input[0], graph.unused(f"{node.name}/float_input")
     graph.nodes.append(require_onnx().helper.make_node("Clip", [source], [name], name=name))
     node.input[0] = name
+
+
+def behind_float_pool(graph: OnnxGraph, name: str) -> str:
+    """The tensor to quantize instead of ``name``: itself, or what hides a pooling from it."""
+    maker = graph.producer.get(name)
+    if maker is None or maker.op_type != "MaxPool":
+        return name
+    hidden = graph.unused(f"{name}/float_pool")
+    graph.nodes.append(require_onnx().helper.make_node("Max", [name], [hidden], name=hidden))
+    return hidden

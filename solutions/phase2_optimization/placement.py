@@ -178,12 +178,13 @@ def _is_followed(graph: OnnxGraph, node: Node, inside: set[str]) -> bool:
 def _is_fed(graph: OnnxGraph, node: Node, inside: set[str]) -> bool:
     """Whether integers come in; what only moves may also begin with the quantizing of floats.
 
-    Moving bytes is cheaper than moving floats, provided that nobody reads the floats as well.
+    Moving bytes is cheaper than moving floats, provided that nobody reads the floats as well. Not
+    so for max pooling (``hidden_integers``).
     """
     makers = [graph.producer.get(name) for name in data_inputs(graph, node)]
     if any(maker is not None and maker.name in inside for maker in makers):
         return True
-    if node.op_type not in MOVES:
+    if node.op_type not in MOVES or node.op_type == "MaxPool":
         return False
     return None in makers or all(
         user.name in inside for name in node.output for user in graph.uses(name)

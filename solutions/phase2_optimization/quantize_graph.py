@@ -23,7 +23,11 @@ from solutions.phase2_optimization.affine import (
 from solutions.phase2_optimization.calibration import Calibrator, MinMax, Range
 from solutions.phase2_optimization.clamps import EVERYTHING, within_limits
 from solutions.phase2_optimization.graph_preparation import prepare
-from solutions.phase2_optimization.hidden_integers import exposed_layers, hide_integers
+from solutions.phase2_optimization.hidden_integers import (
+    behind_float_pool,
+    exposed_layers,
+    hide_integers,
+)
 from solutions.phase2_optimization.kernel_form import fit_to_kernels, thin_convolutions
 from solutions.phase2_optimization.layer_work import layer_macs
 from solutions.phase2_optimization.observation import Batches, observe_ranges
@@ -175,7 +179,8 @@ def _quantize_input(
     """Integer nodes read the tensor through integers, all others as it is."""
     stepped = graph.unused(f"{name}/stepped")
     graph.rename_uses(name, stepped, users)
-    _pair(graph, name, stepped, graph.unused(f"{name}/integer"), params)
+    source = behind_float_pool(graph, name)
+    _pair(graph, source, stepped, graph.unused(f"{name}/integer"), params)
 
 
 def _pair(
