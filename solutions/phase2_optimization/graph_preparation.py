@@ -1,8 +1,9 @@
 """Preparation: the float model in the form that quantizing wants, computing the same.
 
 Functions give way to the nodes that they stand for, constants become initializers, what follows
-from constants alone is computed once, batch norms go into the convolutions before them, Identity
-and Dropout go away, and the opset rises to where QuantizeLinear knows channels (13) and int4 (21).
+from constants alone is computed once, batch norms and constants per channel go into the layers
+before them, Identity and Dropout go away, and the opset rises to where QuantizeLinear knows
+channels (13) and int4 (21).
 """
 
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from solutions.phase2_optimization.batch_norm import fold_batch_norms
+from solutions.phase2_optimization.graph_passes.norm_folding import fold_norms, fold_scales
 from solutions.phase2_optimization.onnx_protobuf import subgraphs
 from solutions.phase2_optimization.onnx_rewrite import (
     SUBGRAPHS,
@@ -49,6 +51,8 @@ def prepare(model: Model, opset: int = LEAST_OPSET) -> Model:
     fold_constants(graph)
     drop_identities(graph)
     fold_batch_norms(graph)
+    fold_norms(graph)
+    fold_scales(graph)
     return infer_shapes(graph.to_model())
 
 

@@ -1,14 +1,15 @@
 """The same network in the form that runs best on integers, before anything is quantized.
 
-Five rewrites that change no result: the Focus layer becomes one convolution (``focus_layer``),
-x * sigmoid(x) one operator (``swish``), a Relu goes before its pooling (``pool_order``), channels
-are filled up to the kernels' blocks (``channel_alignment``), and average poolings become
-convolutions (``average_pooling``).
+Rewrites that change no result: the Focus layer becomes one convolution (``focus_layer``),
+x * sigmoid(x) one operator (``swish``), a product of matrices and its bias one Gemm, a Relu goes
+before its pooling (``pool_order``), channels are filled up to the kernels' blocks
+(``channel_alignment``), and average poolings become convolutions (``average_pooling``).
 """
 
 from solutions.phase2_optimization.average_pooling import pools_as_convolutions
 from solutions.phase2_optimization.channel_alignment import align_channels
 from solutions.phase2_optimization.focus_layer import join_focus
+from solutions.phase2_optimization.graph_passes.matrix_products import join_bias
 from solutions.phase2_optimization.graph_preparation import infer_shapes
 from solutions.phase2_optimization.onnx_rewrite import Model, OnnxGraph, attribute
 from solutions.phase2_optimization.pool_order import clamps_before_pools
@@ -23,6 +24,7 @@ def fit_to_kernels(model: Model) -> Model:
     graph = OnnxGraph(model)
     join_focus(graph)
     join_swish(graph)
+    join_bias(graph)
     clamps_before_pools(graph)
     aligned = OnnxGraph(align_channels(infer_shapes(graph.to_model())))
     pools_as_convolutions(aligned)

@@ -112,7 +112,8 @@ def _obstacle(graph: OnnxGraph, node: Node, types: dict[str, int]) -> str:
             return "only a plain x @ w + b has an integer kernel"
         out = weights.shape[0 if attribute(node, "transB", 0) else 1]
         fits = len(node.input) < 3 or (
-            _constant_bias(graph, node) and graph.constants[node.input[2]].shape == (out,)
+            _constant_bias(graph, node)
+            and graph.constants[node.input[2]].shape in ((out,), (1, out))
         )
         return "" if fits else "its bias is not one number per output"
     if node.input[0] in graph.constants:

@@ -44,6 +44,7 @@ def store_layer(
         return
     own = graph.constants.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
     bias = own if bias is None else bias
+    bias = None if bias is None else bias.reshape(-1)  # a Gemm's may be a row
     params = roomy_weight_params(weights, bias, layer_axis(node, weights), inputs, kind)
     if float(params.scale.max()) * float(inputs.scale) > MOST_PRODUCT:
         raise InferenceError(f"{node.name}: its numbers are too large for integers (input steps of "

@@ -246,6 +246,27 @@ def test_linear_layers_are_fused_with_what_surrounds_them(tmp_path):
         assert off < 0.03 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("shape", [(5,), (1, 5)])
+def test_a_last_product_and_its_bias_are_one_integer_layer(shape, tmp_path):
+    net = SmallGraph([4, 32], seed=3)
+    product = net.node("MatMul", net.input, net.constant(net.weights(32, 5, fan=32)))
+    model = net.model(net.node("Add", product, net.constant(net.weights(*shape))))
+    made = quantize_static(model, normal_batches([4, 32]))
+    assert fused_operators(made.model, tmp_path) == {"QuantizeLinear": 1, "QGemm": 1}
+    assert_within_bounds(model, made.model, normal_batches([4, 32])[:1], [run_onnxruntime])
+
+
+@pytest.mark.parametrize("operator", ["Add", "Sub", "Mul", "Div"])
+def test_constants_per_channel_go_into_the_convolution(operator, tmp_path):
+    net = SmallGraph(SHAPE, seed=3)
+    constant = net.constant(np.abs(net.weights(CHANNELS, 1, 1)) + 0.5)
+    x = net.node(operator, net.conv(net.input, CHANNELS, 8, bias=False), constant)
+    model = net.model(images_out(net, conv(net, net.relu(x))))
+    made = quantize_static(model, normal_batches(SHAPE))
+    assert fused_operators(made.model, tmp_path) == {"QLinearConv": 2} | EDGES
+    assert_within_bounds(model, made.model, normal_batches(SHAPE)[:1], [run_onnxruntime])
+
+
 def test_a_product_of_two_activations_is_integer(tmp_path):
     net = SmallGraph([2, 6, 16], seed=4)
     left = net.node("MatMul", net.input, net.constant(net.weights(16, 16)))
@@ -261,6 +282,21 @@ def test_a_product_of_two_activations_is_integer(tmp_path):
 
 
 # Float layers are float.
+
+def test_a_pooling_of_floats_is_one_of_floats(tmp_path):
+    net = SmallGraph([1, 3, 16, 16], seed=3)
+    x = net.relu(net.conv(net.input, CHANNELS, 3))
+    x = net.node("MaxPool", x, kernel_shape=[3, 3], pads=[1] * 4, strides=[2, 2])
+    model, batches = net.model(images_out(net, conv(net, x))), normal_batches([1, 3, 16, 16])
+    made = quantize_static(model, batches)
+    assert list(made.float_layers) == ["Conv0", "Conv4"]
+    fused = fused_model(made.model, tmp_path)
+    makers = {name: node.op_type for node in fused.graph.node for name in node.output}
+    pool = next(node for node in fused.graph.node if node.op_type == "MaxPool")
+    assert makers[pool.input[0]] == "FusedConv"
+    assert_within_bounds(model, made.model, batches[:1],
+                         [run_onnxruntime, run_openvino, run_reference])
+
 
 def kept_float(build, name):
     net = SmallGraph(SHAPE, seed=6)
