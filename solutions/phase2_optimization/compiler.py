@@ -19,6 +19,9 @@ that the outputs stay. Where to read on:
     generated_inputs.py, output_check.py  numerics checked after each pass
     model_files.py, model_names.py      files of any size; models by name
     compiler_command.py                 this file's command
+    arena.py, memory_plan.py, fixed_shapes.py
+                                        one block of memory for all activations
+    c_backend/                          the graph as a C library, built ahead of time
 
 Sources: Aho, Lam, Sethi, Ullman, "Compilers", chapter 9 (constant folding, common subexpressions,
 dead code); ONNX Runtime's and onnx-simplifier's documented rewrites.

@@ -13,7 +13,6 @@ Source: Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv:1604
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import click
@@ -27,8 +26,8 @@ from solutions.phase2_optimization.arena import (
     naive_bytes,
 )
 from solutions.phase2_optimization.fixed_shapes import fix_shapes, static_shapes
-from solutions.phase2_optimization.onnx_rewrite import Model, Node, OnnxGraph, load_onnx
-from zoo.registry import fetch, find
+from solutions.phase2_optimization.model_names import whole_model
+from solutions.phase2_optimization.onnx_rewrite import Model, Node, OnnxGraph
 from zoo.terminal import run_command
 
 VIEWS = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"})
@@ -200,10 +199,9 @@ def summary(name: str, plan: MemoryPlan) -> str:
 @click.argument("models", nargs=-1, required=True)
 @click.option("--batch", default=1, show_default=True, type=click.IntRange(min=1))
 def command(models: tuple[str, ...], batch: int) -> None:
-    """Plan the activations of ONNX MODELS (files, zoo:NAME or a name of the registry)."""
+    """Plan the activations of ONNX MODELS (files, names of the zoo or of torchvision)."""
     for name in models:
-        path = Path(name) if Path(name).is_file() else fetch(find(name))
-        print(summary(name, plan_memory(load_onnx(path), batch)))
+        print(summary(name, plan_memory(whole_model(name), batch)))
 
 
 if __name__ == "__main__":

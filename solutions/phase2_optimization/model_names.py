@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from solutions.phase2_optimization.model_files import ModelFile, read_model
+from solutions.phase2_optimization.onnx_rewrite import Model, load_onnx
 from zoo.errors import InferenceError
 from zoo.registry import entries, fetch
 
@@ -25,6 +26,15 @@ def named_model(name: str) -> ModelFile:
     if entry is not None:
         raise InferenceError(f"{name} is no ONNX model ({entry.file}): export it first")
     return ModelFile(torchvision_model(name), None)
+
+
+def whole_model(name: str) -> Model:
+    """The ONNX model of that name, external data included.
+
+    Raises InferenceError as :func:`named_model` does, and where external data are missing.
+    """
+    found = named_model(name)
+    return found.model if found.folder is None else load_onnx(Path(name))
 
 
 def torchvision_model(arch: str) -> object:

@@ -343,6 +343,7 @@ def test_the_command(tmp_path) -> None:
     assert done.returncode == 0, done.stderr
     assert "ONNX Runtime" in done.stdout
     assert "equal" in done.stdout
+    assert "ONNX Runtime's arena" in done.stdout
     assert "void run(" in source.read_text()
     assert source.with_suffix(".bin").stat().st_size > 0
     done = subprocess.run([*command, "no-such-model"], capture_output=True, text=True, check=False)

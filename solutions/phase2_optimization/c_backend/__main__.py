@@ -14,17 +14,19 @@ from pathlib import Path
 
 import click
 
-from solutions.phase2_optimization.c_backend.module import build
+from solutions.phase2_optimization.c_backend.module import CModule, build
+from solutions.phase2_optimization.c_backend.runtime_arena import onnxruntime_arena_bytes
 from solutions.phase2_optimization.c_backend.speed import (
     OURS,
     ROUNDS,
     TOLERANCE,
     Speed,
     compare,
+    largest_pixel,
 )
-from solutions.phase2_optimization.onnx_rewrite import load_onnx
+from solutions.phase2_optimization.fixed_shapes import fix_shapes
+from solutions.phase2_optimization.model_names import whole_model
 from zoo.errors import InferenceError
-from zoo.registry import fetch, find
 from zoo.terminal import progress_bar, run_command
 
 
@@ -35,26 +37,35 @@ from zoo.terminal import progress_bar, run_command
 @click.option("--rounds", default=ROUNDS, show_default=True, type=click.IntRange(min=1))
 @click.option("--batch", default=1, show_default=True, type=click.IntRange(min=1))
 def command(model: str, source: Path | None, rounds: int, batch: int) -> int:
-    """Compile MODEL (an ONNX file, zoo:NAME or a name of the registry) to C and time it."""
-    path = Path(model) if Path(model).is_file() else fetch(find(model))
-    network = load_onnx(path)
+    """Compile MODEL (an ONNX file, a name of the zoo or of torchvision) to C and time it."""
+    network = whole_model(model)
     start = time.perf_counter()
     module = build(network, batch)
     seconds = time.perf_counter() - start
     if source is not None:
         write_source(source, module.source, module.weights)
-    kib = module.arena_bytes / 1024
     print(f"{model}: {len(module.source.splitlines())} lines of C, ready in {seconds:.1f} s; "
-          f"arena {kib:.0f} KiB ({module.plan.naive / 1024:.0f} KiB if each tensor had its own), "
           f"constants {len(module.weights) / 1024:.0f} KiB")
+    print(memory(module, onnxruntime_arena_bytes(fix_shapes(network, batch))))
     with progress_bar("rounds") as bar:
         task = bar.add_task("timing", total=rounds)
-        found = compare(module, network, batch, rounds, lambda n: bar.update(task, completed=n))
+        found = compare(module, network, batch, rounds, largest_pixel(model),
+                        lambda n: bar.update(task, completed=n))
     print(table(found))
     equal = found.difference <= TOLERANCE
     print(f"largest difference from ONNX Runtime: {found.difference:.1e} of the largest value "
           f"({'equal' if equal else 'NOT equal'}: at most {TOLERANCE:g})")
     return 0 if equal else 1
+
+
+def memory(module: CModule, other: int | None) -> str:
+    """One line about the activations: ours, and ONNX Runtime's where it tells."""
+    ours = module.arena_bytes + module.output_bytes
+    line = (f"activations and outputs: {ours / 1024:.0f} KiB in one arena, "
+            f"{(module.plan.naive + module.output_bytes) / 1024:.0f} KiB if each had its own")
+    if other is not None:
+        line += f"; ONNX Runtime's arena {other / 1024:.0f} KiB ({other / ours:.2f}x)"
+    return line
 
 
 def table(found: Speed) -> str:

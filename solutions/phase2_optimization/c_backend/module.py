@@ -5,6 +5,7 @@ import shutil
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,11 @@ class CModule:
     def arena_bytes(self) -> int:
         """Bytes of all activations but inputs and outputs."""
         return self.plan.arena.size
+
+    @property
+    def output_bytes(self) -> int:
+        """Bytes of all outputs."""
+        return sum(4 * prod(shape) for shape in self.outputs.values())
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, Floats]:
         """The outputs by name, for float32 inputs by name in the shapes of ``inputs``.

@@ -16,6 +16,7 @@ from solutions.phase2_optimization.c_backend.blocks import Floats
 from solutions.phase2_optimization.c_backend.module import CModule
 from solutions.phase2_optimization.fixed_shapes import fix_shapes
 from solutions.phase2_optimization.onnx_rewrite import Model
+from zoo.registry import entries
 
 ROUNDS, WARM_UP = 30, 3
 ROUND_SECONDS = 0.02  # a contender's share of a round: so many calls as fit, at least one
@@ -43,10 +44,18 @@ class Speed:
     ratios: dict[str, Ratio]
 
 
-def generated_feeds(module: CModule, seed: int = 0) -> dict[str, Floats]:
-    """Inputs in the shapes that the module wants, uniform in [0, 1)."""
+def generated_feeds(module: CModule, high: float = 1.0, seed: int = 0) -> dict[str, Floats]:
+    """Inputs in the shapes that the module wants, uniform from 0 to ``high``."""
     rng = np.random.default_rng(seed)
-    return {name: rng.random(shape, np.float32) for name, shape in module.inputs.items()}
+    return {name: np.float32(high) * rng.random(shape, np.float32)
+            for name, shape in module.inputs.items()}
+
+
+def largest_pixel(name: str) -> float:
+    """The largest value of an image for a model of the registry; 1 for models not in it."""
+    entry = entries().get(name)
+    bytes_wanted = entry is not None and entry.input is not None and entry.input.range == "0-255"
+    return 255.0 if bytes_wanted else 1.0
 
 
 def onnxruntime_run(model: Model) -> Run:
@@ -94,13 +103,13 @@ def relative_difference(found: list[Floats], expected: list[Floats]) -> float:
 
 
 def compare(
-    module: CModule, model: Model, batch: int = 1, rounds: int = ROUNDS,
+    module: CModule, model: Model, batch: int = 1, rounds: int = ROUNDS, high: float = 1.0,
     progress: Callable[[int], None] = lambda done: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Speed:
-    """Check a module against ONNX Runtime, then time all in turns."""
+    """Check a module against ONNX Runtime, then time all in turns, on inputs from 0 to ``high``."""
     fixed = fix_shapes(model, batch)
-    feeds = generated_feeds(module)
+    feeds = generated_feeds(module, high)
     runs: dict[str, Run] = {
         OURS: lambda given: list(module.run(given).values()),
         ONNX_RUNTIME: onnxruntime_run(fixed),
