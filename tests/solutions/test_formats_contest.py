@@ -16,13 +16,14 @@ from onnx import helper
 
 from solutions.phase2_optimization.formats import benchmark, contest_page
 from solutions.phase2_optimization.formats.catalogue import find_format
-from solutions.phase2_optimization.formats.contest import Contest, Settings, compare_formats
+from solutions.phase2_optimization.formats.contest import Contest, compare_formats
 from solutions.phase2_optimization.formats.named_models import (
     fitting_sizes,
     make_inputs,
     named_model,
     settle_batch_norms,
 )
+from solutions.phase2_optimization.formats.preparation import Settings
 from solutions.phase2_optimization.formats.rounds import Rounds, take_turns
 from solutions.phase2_optimization.formats.worker_handle import WorkerHandle
 from zoo.errors import InferenceError

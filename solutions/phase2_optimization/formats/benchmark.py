@@ -17,13 +17,9 @@ import click
 
 from solutions.phase2_optimization.formats.catalogue import FORMATS, Format, find_format
 from solutions.phase2_optimization.formats.compiled import OPSET
-from solutions.phase2_optimization.formats.contest import (
-    Contest,
-    Settings,
-    compare_formats,
-    with_memory,
-)
+from solutions.phase2_optimization.formats.contest import Contest, compare_formats
 from solutions.phase2_optimization.formats.contest_page import by_reason, table, write_page
+from solutions.phase2_optimization.formats.preparation import Settings, with_memory
 from solutions.phase2_optimization.formats.worker_handle import COMMAND
 from zoo.terminal import progress_bar, run_command
 
