@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Dim = int | str | None  # a size, a symbol, or nothing known
 Shape = tuple[Dim, ...]
+MOST_RESIZES = 6  # one after another
 SEEN_WHOLE = 512  # bytes; shapes, axes, pads and scales are shorter
 
 
@@ -25,6 +26,9 @@ class TensorType(NamedTuple):
 
     dtype: np.dtype[Any]
     shape: Shape | None
+
+
+NOTHING = TensorType(np.dtype(np.float32), None)
 
 
 def known_shapes(graph: "OnnxGraph") -> dict[str, TensorType]:
@@ -46,7 +50,36 @@ def known_shapes(graph: "OnnxGraph") -> dict[str, TensorType]:
     if news:
         graph.told.update(news)
         found = _inferred(_skeleton(graph))
+    for _ in range(MOST_RESIZES):
+        kept = _sizes_kept(graph, found)
+        if not kept:
+            break
+        graph.told.update(kept)
+        found = _inferred(_skeleton(graph))
     return found
+
+
+def _sizes_kept(graph: "OnnxGraph", found: dict[str, TensorType]) -> dict[str, TensorType]:
+    """Outputs of Resize and Upsample whose axes of scale 1 keep a size that is only a symbol.
+
+    onnx multiplies sizes by scales, which it cannot where a size is a symbol, and gives up even
+    where the scale is 1.
+    """
+    kept = {}
+    for node in graph.nodes:
+        if node.op_type not in ("Resize", "Upsample") or node.domain:
+            continue
+        scales = next((graph.constants[name] for name in node.input[1:] if name in graph.constants
+                       and graph.constants.dtype_of(name) == np.float32), None)
+        before, after = (found.get(name, NOTHING) for name in (node.input[0], node.output[0]))
+        if scales is None or before.shape is None or after.shape is None \
+                or not len(scales) == len(before.shape) == len(after.shape):
+            continue
+        shape = tuple(old if old is not None and scale == 1 else new for old, new, scale in zip(
+            before.shape, after.shape, scales, strict=True))
+        if shape != after.shape:
+            kept[node.output[0]] = TensorType(after.dtype, shape)
+    return kept
 
 
 def _inferred(skeleton: Model) -> dict[str, TensorType]:

@@ -59,6 +59,7 @@ from solutions.phase2_optimization.graph_passes.reshapes import fix_targets, mer
 from solutions.phase2_optimization.graph_passes.rotations import gather_slices
 from solutions.phase2_optimization.graph_passes.row_gathers import gather_rows
 from solutions.phase2_optimization.graph_passes.shapes import narrow_shapes
+from solutions.phase2_optimization.graph_passes.slice_partitions import join_partitions
 from solutions.phase2_optimization.graph_passes.slices import merge_slices
 from solutions.phase2_optimization.graph_passes.squeezes import lift_squeezes
 from solutions.phase2_optimization.graph_passes.transposes import merge_transposes, sink_transposes
@@ -75,7 +76,7 @@ CLEANING: tuple[Pass, ...] = (
 FUSIONS: tuple[Pass, ...] = (
     fold_pads, fold_norms, fold_scales, scale_products, gather_rows, drop_detours,
     sink_past_constants, sink_past_sums, join_bias, join_bias_between_reshapes, drop_gemm_reshapes,
-    recognise_gelu, recognise_hard_sigmoid, recognise_hard_swish, recognise_mish,
+    join_partitions, recognise_gelu, recognise_hard_sigmoid, recognise_hard_swish, recognise_mish,
     recognise_global_pool, merge_clips,
 )
 FOR_ONNXRUNTIME: tuple[Pass, ...] = (

@@ -37,8 +37,8 @@ def convert_binary(tensors: BlockedTensors, node: Node) -> bool:
     first, second = (tensors.twins.get(name) for name in node.input)
     if first is None or second is None:
         return _with_number(tensors, node)
-    shape = tensors.shape(node.input[0])
-    if shape != tensors.shape(node.input[1]) or not shape or None in shape:
+    shape, other = (tensors.shape(name)[1:] for name in node.input)  # batches may broadcast
+    if shape != other or len(shape) != 3 or None in shape:
         return _gated(tensors, node)
     if not np.array_equal(first.places, second.places) or first.width != second.width:
         return False
