@@ -1,4 +1,4 @@
-"""Float nodes beside integers, which ONNX Runtime would turn into integer nodes unasked.
+"""Nodes beside integers that ONNX Runtime would turn into integer nodes to our harm.
 
 The first problem: a layer is kept in float because its weights do not stand 256 steps. But where
 integers come in and go out, ONNX Runtime (from 1.22 on) takes it for an integer layer that somebody
@@ -9,6 +9,9 @@ The second problem: a max pooling behind a float layer (a ResNet's first) gives 
 quantized. ONNX Runtime moves the quantizing before the pooling, whose kernel for bytes in the
 float layers' order of channels takes 50 times as long as the one for floats. The idea: the maximum
 of the tensor alone, another operator that does nothing; no quantizing is moved across it.
+
+The third: an average pooling that cannot be a convolution (``average_pooling``) takes two to seven
+times as long with ONNX Runtime's integer kernel as with floats; a Clip helps here, too.
 
 Other float operators may be fused with the integers around them, too (a Softmax, an Add): there the
 kernel computes the same, since it rounds no more than the graph says.
@@ -21,16 +24,18 @@ from solutions.phase2_optimization.placement import MOVES, Placement
 ROUNDED_UNASKED = frozenset({"Conv", "ConvTranspose", "Gemm"})
 
 
-def exposed_layers(graph: OnnxGraph, plan: Placement) -> list[Node]:
-    """The float layers of a plan that have integers before and behind them."""
-    float_layers = [node for node in graph.nodes
-                    if node.op_type in ROUNDED_UNASKED and node.name not in plan.integer]
-    return [node for node in float_layers
+def exposed_nodes(graph: OnnxGraph, plan: Placement) -> list[Node]:
+    """The float layers and average poolings that have integers before and behind them."""
+    better_float = [
+        node for node in graph.nodes if node.op_type == "AveragePool"
+        or (node.op_type in ROUNDED_UNASKED and node.name not in plan.integer)
+    ]
+    return [node for node in better_float
             if _comes_from_integers(graph, node, plan) and _goes_to_integers(graph, node, plan)]
 
 
 def _comes_from_integers(graph: OnnxGraph, node: Node, plan: Placement) -> bool:
-    """Whether an integer node made the layer's input, moved on the way or not."""
+    """Whether an integer node made the node's input, moved on the way or not."""
     name = node.input[0]
     while not plan.quantized.get(name):
         maker = graph.producer.get(name)
@@ -52,7 +57,7 @@ def _goes_to_integers(graph: OnnxGraph, node: Node, plan: Placement) -> bool:
 
 
 def hide_integers(graph: OnnxGraph, node: Node) -> None:
-    """Put the Clip before a layer."""
+    """Put the Clip before a node."""
     source, name = node.input[0], graph.unused(f"{node.name}/float_input")
     graph.nodes.append(require_onnx().helper.make_node("Clip", [source], [name], name=name))
     node.input[0] = name

@@ -25,7 +25,7 @@ from solutions.phase2_optimization.clamps import EVERYTHING, within_limits
 from solutions.phase2_optimization.graph_preparation import prepare
 from solutions.phase2_optimization.hidden_integers import (
     behind_float_pool,
-    exposed_layers,
+    exposed_nodes,
     hide_integers,
 )
 from solutions.phase2_optimization.kernel_form import fit_to_kernels, thin_convolutions
@@ -151,7 +151,7 @@ def write_quantized(
     graph: OnnxGraph, plan: Placement, params: Mapping[str, QuantParams], settings: StaticSettings
 ) -> None:
     """Put the QuantizeLinear and DequantizeLinear nodes of a plan into a graph."""
-    exposed = exposed_layers(graph, plan)
+    exposed = exposed_nodes(graph, plan)
     for node in [n for n in graph.nodes if n.op_type in LAYERS and n.name in plan.integer]:
         store_layer(graph, node, params[node.input[0]], settings.weights,
                     settings.rounded.get(node.name), settings.biases.get(node.name))

@@ -42,9 +42,10 @@ def store_layer(
     weights = graph.constants.get(name)
     if weights is None:
         return
-    own = graph.constants.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
-    bias = own if bias is None else bias
-    bias = None if bias is None else bias.reshape(-1)  # a Gemm's may be a row
+    reader = biased_node(graph, node)
+    if bias is None and reader is not None:
+        bias = graph.constants[reader.node.input[reader.place]]
+    bias = None if bias is None else bias.reshape(-1)  # it may be a row
     params = roomy_weight_params(weights, bias, layer_axis(node, weights), inputs, kind)
     if float(params.scale.max()) * float(inputs.scale) > MOST_PRODUCT:
         raise InferenceError(f"{node.name}: its numbers are too large for integers (input steps of "
@@ -55,11 +56,34 @@ def store_layer(
         integers = quantize(weights, params)
     stem = f"{node.name}/weight" if graph.is_private(name) else name
     node.input[1] = _stored(graph, stem, f"{node.name}/weight", integers, params)
-    if bias is not None:
+    if bias is not None and reader is not None:
         scale = np.asarray(inputs.scale * params.scale, np.float32)
         steps = QuantParams(scale, np.zeros(scale.shape, np.int32), INT8, 0)
-        stem = f"{node.name}/bias"
-        node.input[2] = _stored(graph, stem, stem, quantize_bias(bias, inputs, params), steps)
+        stem, values = f"{node.name}/bias", quantize_bias(bias, inputs, params)
+        reader.node.input[reader.place] = _stored(graph, stem, stem, values, steps)
+
+
+class Bias(NamedTuple):
+    """Where a layer's bias is read."""
+
+    node: Node
+    place: int  # among the node's inputs
+
+
+def biased_node(graph: OnnxGraph, layer: Node) -> Bias | None:
+    """The layer itself, or for a MatMul, which has no bias, the Add behind it; None without bias.
+
+    ONNX Runtime makes one operator of the two, of integers if both constants are.
+    """
+    if len(layer.input) > 2 and layer.input[2]:
+        return Bias(layer, 2) if layer.input[2] in graph.constants else None
+    if layer.op_type != "MatMul" or not graph.is_private(layer.output[0]):
+        return None
+    after = graph.uses(layer.output[0])[0]
+    place = 1 if after.input[0] == layer.output[0] else 0
+    known = graph.constants.get(after.input[place]) if after.op_type == "Add" else None
+    width = graph.constants[layer.input[1]].shape[-1]
+    return Bias(after, place) if known is not None and known.shape == (width,) else None
 
 
 def roomy_weight_params(
