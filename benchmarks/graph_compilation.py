@@ -25,7 +25,7 @@ from zoo import registry
 from zoo.errors import InferenceError
 
 COLUMNS = ("nodes", "MB", "seconds", "ms", "speed-up", "speed-up, ORT on", "difference")
-SECONDS, QUICK_SECONDS = 4.0, 1.0  # of timing for each group of variants
+SECONDS, QUICK_SECONDS = 2.0, 0.7  # of timing for each group of variants
 
 
 def graphs(context: Context) -> SuiteResult:
