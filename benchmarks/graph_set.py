@@ -149,7 +149,7 @@ def _settle_detector(model: Any, images: Any) -> None:
     _settle_batch_norms(model, list(images), [target] * len(images))
     with torch.no_grad():
         for layers in model.head.classification_head.module_list:
-            layers[-1].weight.mul_(20)
+            layers[-1].weight.mul_(4)
 
 
 def _settle_batch_norms(model: Any, *batch: Any) -> None:

@@ -156,6 +156,16 @@ def test_convolutions_in_blocks(channels, out, options, batch):
 
 
 @blocks
+@pytest.mark.parametrize(("kernel", "orders"), [(1, 1), (5, 2)])
+def test_a_large_kernel_does_not_multiply_filling(kernel, orders):
+    net = picture(16)
+    few = net.conv(net.input, BLOCK // 2, 16)
+    made = assert_fires(net.model(net.conv(few, 32, BLOCK // 2, kernel=kernel)), blocked_layout,
+                        gone=["FusedConv"], places=2, reference=False)
+    assert operators(made)["ReorderOutput"] == orders
+
+
+@blocks
 @pytest.mark.parametrize(("channels", "out", "options"), [
     (18, 32, {}), (8, 8, {"group": 2}), (16, 32, {"group": 16}), (20, 2, {}),
 ])
