@@ -113,7 +113,7 @@ def _wasted(node: Node, weights: Floats, width: int) -> float:
     """Multiplications by zero for each number that the convolution reads."""
     outputs, inputs, *kernel = weights.shape
     steps = math.prod(attribute(node, "strides", [1]))
-    return outputs * (width - inputs) * math.prod(kernel) / (steps * inputs)
+    return float(outputs * (width - inputs) * math.prod(kernel) / (steps * inputs))
 
 
 def _output(tensors: BlockedTensors, node: Node, name: str, channels: int) -> Twin:
