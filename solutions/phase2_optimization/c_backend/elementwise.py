@@ -103,8 +103,7 @@ SOFTMAX = """static void {name}(const float *x, float *y)
 
 def softmax(low: Lowering, group: Group) -> Value:
     """Softmax over one axis (over all from an axis on, before opset 13)."""
-    node = group.layer
-    assert node is not None
+    node = group.node
     x = low.plain(node.input[0])
     old = low.graph.opset < 13
     axis = attribute(node, "axis", 1 if old else -1) % len(x.shape)
@@ -132,8 +131,7 @@ MEAN = """static void {name}(const float *x, float *y)
 
 def reduce_sum(low: Lowering, group: Group) -> Value:
     """ReduceMean or ReduceSum over neighbouring axes."""
-    node = group.layer
-    assert node is not None
+    node = group.node
     x = low.plain(node.input[0])
     axes = attribute(node, "axes")
     if axes is None and len(node.input) > 1 and node.input[1]:

@@ -27,7 +27,8 @@ ELEMENTWISE = frozenset({
     *PLAIN_UNARY, *BINARY, "Clip", "LeakyRelu", "HardSigmoid", "Elu", "Gelu", "Pow",
     "BatchNormalization",
 })
-FUSIBLE = frozenset({"Conv", "Gemm", "MatMul", "MaxPool", "AveragePool", "GlobalAveragePool"})
+FUSIBLE = frozenset({"Conv", "Gemm", "MatMul", "MaxPool", "AveragePool", "GlobalAveragePool",
+                     "GlobalMaxPool"})
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,12 @@ class Group:
     source: str  # what the chain starts from
     chain: tuple[Pointwise, ...]
     output: str
+
+    @property
+    def node(self) -> Node:
+        """The layer, of a group that has one."""
+        assert self.layer is not None
+        return self.layer
 
 
 def grouped(graph: OnnxGraph, shapes: Mapping[str, TensorShape]) -> list[Group]:

@@ -13,9 +13,10 @@ from solutions.phase2_optimization.c_backend.blocks import Floats
 from solutions.phase2_optimization.c_backend.elementwise import flat_kernel
 from solutions.phase2_optimization.c_backend.fusion import Group
 from solutions.phase2_optimization.c_backend.lowering import Lowering
+from solutions.phase2_optimization.c_backend.parts import title
 from solutions.phase2_optimization.c_backend.program import NAME, Call, Value
 from solutions.phase2_optimization.c_backend.tiled import indent
-from solutions.phase2_optimization.onnx_rewrite import attribute
+from solutions.phase2_optimization.onnx_rewrite import Node, attribute
 from zoo.errors import InferenceError
 
 SUMS = 8  # independent sums of a tile
@@ -23,35 +24,14 @@ SUMS = 8  # independent sums of a tile
 
 def matrix_product(low: Lowering, group: Group) -> Value:
     """x [..., k] times constant weights [k, n], plus a bias, with what follows."""
-    node = group.layer
-    assert node is not None
-    weights = low.constant(node.input[1]).astype(np.float32)
-    factor = 1.0
-    if node.op_type == "Gemm":
-        factor = attribute(node, "alpha", 1.0)
-        weights = weights.T if attribute(node, "transB", 0) else weights
-        if attribute(node, "transA", 0):
-            raise InferenceError(f"{node.name or 'Gemm'}: the C back end knows no transA")
-    shape = low.shape(node.output[0])
-    if weights.ndim != 2 or not shape:
-        raise InferenceError(
-            f"{node.name or node.op_type}: the C back end multiplies by matrices, not by "
-            f"{weights.ndim} dimensions"
-        )
-    x = low.plain(node.input[0])
-    bias = np.zeros(weights.shape[1], np.float32)
-    if node.op_type == "Gemm" and len(node.input) > 2 and node.input[2]:
-        given = low.constant(node.input[2]).astype(np.float32) * attribute(node, "beta", 1.0)
-        if given.ndim > 1 and given.shape[0] > 1:
-            raise InferenceError(f"{node.name or 'Gemm'}: the C back end wants one bias for all")
-        bias = np.broadcast_to(given.reshape(-1), bias.shape)
+    node = group.node
+    weights, bias = constant_operands(low, node)
+    x, shape = low.plain(node.input[0]), low.shape(node.output[0])
     y = low.new(group.output, shape, False)
-    rows = prod(x.shape[:-1])
-    text = gemm_kernel(rows, weights.shape[0], weights.shape[1], low.lanes)
-    packed, sums = packed_columns(weights * np.float32(factor), bias, low.lanes)
-    pointers = [low.program.whole(x), low.program.constant(packed), low.program.constant(sums),
-                low.program.whole(y)]
-    calls = [Call(text, tuple(pointers))]
+    rows, inner = prod(x.shape[:-1]), len(weights)
+    text = gemm_kernel(rows, inner, weights.shape[1], low.lanes)
+    packed = [low.program.constant(part) for part in packed_columns(weights, bias, low.lanes)]
+    calls = [Call(text, (low.program.whole(x), *packed, low.program.whole(y)))]
     extras: list[Value] = []
     if group.chain:
         extras = low.operands(group.chain, shape, False)
@@ -59,9 +39,32 @@ def matrix_product(low: Lowering, group: Group) -> Value:
             flat_kernel(group.chain, y.floats(low.lanes), low.lanes),
             tuple(low.program.whole(value) for value in (y, *extras, y)),
         ))
-    title = " + ".join(member.op_type for member in group.nodes)
-    low.program.add(f"{title} -> {group.output}", calls, [x, *extras], y)
+    low.program.add(title(group), calls, [x, *extras], y)
     return y
+
+
+def constant_operands(low: Lowering, node: Node) -> tuple[Floats, Floats]:
+    """Weights [k, n] and bias [n] of a Gemm or MatMul, its factors multiplied in.
+
+    Raises InferenceError where they are not of this form.
+    """
+    weights = low.constant(node.input[1]).astype(np.float32)
+    if weights.ndim != 2 or not low.shape(node.output[0]) or attribute(node, "transA", 0):
+        raise InferenceError(
+            f"{node.name or node.op_type}: the C back end multiplies [..., k] by a constant "
+            f"matrix, not by one of shape {weights.shape}, and knows no transA"
+        )
+    weights = weights.T if attribute(node, "transB", 0) else weights
+    weights = weights * np.float32(attribute(node, "alpha", 1.0))
+    bias = np.zeros(weights.shape[1], np.float32)
+    if len(node.input) > 2 and node.input[2]:
+        given = low.constant(node.input[2]).astype(np.float32) * attribute(node, "beta", 1.0)
+        if given.ndim > 1 and given.shape[0] > 1:
+            raise InferenceError(
+                f"{node.name or 'Gemm'}: the C back end wants one bias for all rows"
+            )
+        bias = np.broadcast_to(given.reshape(-1), bias.shape)
+    return weights, bias
 
 
 def packed_columns(weights: Floats, bias: Floats, lanes: int) -> tuple[Floats, Floats]:

@@ -29,14 +29,14 @@ def _from(value: Value, floats: int) -> Pointer:
 
 def view(low: Lowering, group: Group) -> Value:
     """Reshape, Flatten, Squeeze, Unsqueeze, Identity, Dropout: the same numbers."""
-    node = _layer(group)
+    node = group.node
     x = low.plain(node.input[0])
     return replace(x, shape=low.shape(node.output[0]))
 
 
 def same(low: Lowering, group: Group) -> Value:
     """Identity, and Dropout as it is at inference: the same value, in any layout."""
-    node = _layer(group)
+    node = group.node
     trains = len(node.input) > 2 and node.input[2] and low.constant(node.input[2]).any()
     if trains or (len(node.output) > 1 and node.output[1]):
         raise InferenceError(f"{node.name or node.op_type}: the C back end knows no training")
@@ -45,7 +45,7 @@ def same(low: Lowering, group: Group) -> Value:
 
 def transpose(low: Lowering, group: Group) -> Value:
     """Transpose."""
-    node = _layer(group)
+    node = group.node
     x = low.plain(node.input[0])
     order = attribute(node, "perm") or list(reversed(range(len(x.shape))))
     shape = [x.shape[axis] for axis in order]
@@ -59,7 +59,7 @@ def transpose(low: Lowering, group: Group) -> Value:
 
 def slices(low: Lowering, group: Group) -> Value:
     """Slice with constant bounds."""
-    node = _layer(group)
+    node = group.node
     x = low.plain(node.input[0])
     picks = [slice(None)] * len(x.shape)
     given = [low.constant(name).tolist() if name else None for name in node.input[1:]]
@@ -90,7 +90,7 @@ def _picked(low: Lowering, title: str, x: Value, name: str, picks: list[slice]) 
 
 def split(low: Lowering, group: Group) -> Value:
     """Split, each part a copy."""
-    node = _layer(group)
+    node = group.node
     x = low.plain(node.input[0])
     axis = attribute(node, "axis", 0) % len(x.shape)
     start = 0
@@ -105,7 +105,7 @@ def split(low: Lowering, group: Group) -> Value:
 
 def concat(low: Lowering, group: Group) -> Value:
     """Concat: of blocked channels where they fit together, else plain."""
-    node = _layer(group)
+    node = group.node
     shape = low.shape(node.output[0])
     axis = attribute(node, "axis") % len(shape)
     names = list(node.input)
@@ -139,23 +139,9 @@ def _concat_blocks(low: Lowering, group: Group, names: list[str], shape: tuple[i
 
 def pad(low: Lowering, group: Group) -> Value:
     """Pad with a constant."""
-    node = _layer(group)
+    node = group.node
     x = low.plain(node.input[0])
-    value = 0.0
-    if len(node.input) > 1:
-        pads = low.constant(node.input[1]).tolist()
-        value = float(low.constant(node.input[2]).item()) if len(node.input) > 2 and node.input[2] \
-            else 0.0
-    else:
-        pads, value = attribute(node, "pads"), attribute(node, "value", 0.0)
-    rank = len(x.shape)
-    axes_given = low.constant(node.input[3]).tolist() if len(node.input) > 3 and node.input[3] \
-        else list(range(rank))
-    before = [0] * rank
-    for place, axis in enumerate(axes_given):
-        before[axis] = pads[place]
-    if attribute(node, "mode", "constant") != "constant" or min(pads) < 0:
-        raise InferenceError(f"{node.name or 'Pad'}: the C back end pads with a constant only")
+    before, value = _frame(low, node, len(x.shape))
     shape = low.shape(node.output[0])
     y = low.new(group.output, shape, False)
     filled = low.program.constant(np.array([value], np.float32))
@@ -170,9 +156,24 @@ def pad(low: Lowering, group: Group) -> Value:
     return y
 
 
+def _frame(low: Lowering, node: Node, rank: int) -> tuple[list[int], float]:
+    """How much a Pad puts before each axis, and which value."""
+    given = [low.constant(name) if name else None for name in node.input[1:]]
+    given += [None] * (3 - len(given))
+    pads = attribute(node, "pads") if given[0] is None else given[0].tolist()
+    value = attribute(node, "value", 0.0) if given[1] is None else given[1].item()
+    axes = range(rank) if given[2] is None else given[2].tolist()
+    if attribute(node, "mode", "constant") != "constant" or min(pads) < 0:
+        raise InferenceError(f"{node.name or 'Pad'}: the C back end pads with a constant only")
+    before = [0] * rank
+    for axis, size in zip(axes, pads, strict=False):  # the second half is behind the axes
+        before[axis] = size
+    return before, float(value)
+
+
 def resize(low: Lowering, group: Group) -> Value:
     """Resize of images to whole multiples of their size by repeating pixels."""
-    node = _layer(group)
+    node = group.node
     x = low.blocked(node.input[0]) if low.is_blocked(node.input[0]) else low.plain(node.input[0])
     shape = low.shape(node.output[0])
     factors = [out // size for out, size in zip(shape, x.shape, strict=True)]
@@ -228,8 +229,3 @@ def repeat_kernel(
     ]
     body = "\n".join("    " + line for line in lines)
     return f"static void {NAME}(const float *x, float *y)\n{{\n{body}\n}}"
-
-
-def _layer(group: Group) -> Node:
-    assert group.layer is not None
-    return group.layer

@@ -12,8 +12,10 @@ from math import prod
 import numpy as np
 
 from solutions.phase2_optimization.c_backend.blocks import Blocks, Floats
+from zoo.errors import InferenceError
 
 FLOAT = 4  # bytes
+LARGEST = 2**31 - 1  # floats of a buffer
 NAME = "KERNEL"  # stands in a kernel's text for the function's name
 
 
@@ -93,6 +95,9 @@ class Program:
         """A value with a buffer of its own."""
         value = Value(name, tuple(shape), blocked)
         self.sizes[name] = value.floats(self.lanes)
+        if self.sizes[name] > LARGEST:
+            raise InferenceError(f"{name!r} has the shape {value.shape}: too large for the C back "
+                                 "end, which counts floats in 31 bits")
         return value
 
     def constant(self, values: Floats) -> Pointer:

@@ -1,7 +1,7 @@
 """The system's C compiler: finding it, asking what it builds for, building, keeping what was built.
 
 A built library is kept in the cache under a key of everything that it came from: the C file, the
-constants, the compiler's version and the processor that ``-march=native`` found. It is built in a
+constants, the compiler's version and the processor that it builds for. It is built in a
 folder of its own that gets its name only when whole, so that two builds at once, or one that is
 interrupted, leave nothing half-done.
 """
@@ -19,9 +19,11 @@ from zoo.errors import InferenceError
 from zoo.registry import cache_folder
 
 COMPILERS = ("cc", "gcc", "clang")
-FLAGS = ("-std=gnu11", "-shared", "-fPIC", "-march=native", "-fno-math-errno", "-fno-trapping-math",
+FLAGS = ("-std=gnu11", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math",
          "-ffp-contract=fast", "-Wno-psabi")
+NATIVE = ("-march=native", "-mcpu=native")  # for this processor; which one depends on its kind
 OPTIMIZATION = "-O3"
+MACROS = ("-dM", "-E", "-x", "c", os.devnull)  # print what is defined
 SOURCE, LIBRARY, WEIGHTS = "model.c", "model.so", "weights.bin"
 
 
@@ -31,6 +33,7 @@ class Compiler:
 
     path: str
     version: str
+    native: str  # the option that builds for this processor
     target: str  # the processor's macros, hashed
     lanes: int  # floats of a vector register
 
@@ -54,10 +57,18 @@ def find_compiler(name: str | None = None) -> Compiler:
 @cache
 def _asked(path: str, changed: int) -> Compiler:
     version = _answer([path, "--version"]).splitlines()[0]
-    macros = _answer([path, "-march=native", "-dM", "-E", "-x", "c", os.devnull])
+    native = next((option for option in NATIVE if _knows(path, option)), NATIVE[0])
+    macros = _answer([path, native, *MACROS])
     target = hashlib.sha256("\n".join(sorted(macros.splitlines())).encode()).hexdigest()
     lanes = 16 if "__AVX512F__" in macros else 8 if "__AVX__" in macros else 4
-    return Compiler(path, version, target, lanes)
+    return Compiler(path, version, native, target, lanes)
+
+
+def _knows(path: str, option: str) -> bool:
+    try:
+        return bool(_answer([path, option, *MACROS]))
+    except InferenceError:
+        return False
 
 
 def _answer(command: list[str]) -> str:
@@ -77,31 +88,42 @@ def built(
 
     Raises InferenceError with the compiler's first complaint where it does not build.
     """
-    command = [compiler.path, optimization, *FLAGS]
-    digest = hashlib.sha256(source.encode())
-    for part in (weights, compiler.version.encode(), compiler.target.encode(),
-                 " ".join(command).encode()):
-        digest.update(hashlib.sha256(part).digest())
+    command = [compiler.path, optimization, compiler.native, *FLAGS]
     folder = cache_folder() / "c_backend"
-    kept = folder / digest.hexdigest()[:32]
+    kept = folder / _key(source, weights, compiler, command)
     if kept.is_dir():
         return kept
-    folder.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".building-", dir=folder))
+    work: Path | None = None
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".building-", dir=folder))
         (work / SOURCE).write_text(source)
         (work / WEIGHTS).write_bytes(weights)
         _compile(command, work)
-        try:
-            work.rename(kept)
-        except OSError:  # another build was faster: its library is the same
-            if not kept.is_dir():
-                raise
+        _give_name(work, kept)
     except OSError as error:
         raise InferenceError(f"{folder} cannot be written: {error.strerror}") from error
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
     return kept
+
+
+def _key(source: str, weights: bytes, compiler: Compiler, command: list[str]) -> str:
+    digest = hashlib.sha256()
+    for part in (source.encode(), weights, compiler.version.encode(), compiler.target.encode(),
+                 " ".join(command).encode()):
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()[:32]
+
+
+def _give_name(work: Path, kept: Path) -> None:
+    """Rename a finished folder; where another build was faster, its library is the same."""
+    try:
+        work.rename(kept)
+    except OSError:
+        if not kept.is_dir():
+            raise
 
 
 def _compile(command: list[str], folder: Path) -> None:
