@@ -36,11 +36,17 @@ from solutions.phase2_optimization.graph_passes.fused_conv import (
     fuse_activations,
     fuse_residuals,
 )
+from solutions.phase2_optimization.graph_passes.fused_products import (
+    fuse_gemm_activations,
+    fuse_matmul_scales,
+    fuse_matmul_transposes,
+)
 from solutions.phase2_optimization.graph_passes.gelu import fuse_gelu, recognise_gelu
 from solutions.phase2_optimization.graph_passes.identities import (
     drop_identities,
     drop_neutral_operands,
 )
+from solutions.phase2_optimization.graph_passes.layer_norm import recognise_layer_norm
 from solutions.phase2_optimization.graph_passes.layout_detours import (
     drop_detours,
     drop_gemm_reshapes,
@@ -76,13 +82,13 @@ CLEANING: tuple[Pass, ...] = (
 FUSIONS: tuple[Pass, ...] = (
     fold_pads, fold_norms, fold_scales, scale_products, gather_rows, drop_detours,
     sink_past_constants, sink_past_sums, join_bias, join_bias_between_reshapes, drop_gemm_reshapes,
-    join_partitions, recognise_gelu, recognise_hard_sigmoid, recognise_hard_swish, recognise_mish,
-    recognise_global_pool, merge_clips,
+    join_partitions, recognise_layer_norm, recognise_gelu, recognise_hard_sigmoid,
+    recognise_hard_swish, recognise_mish, recognise_global_pool, merge_clips,
 )
 FOR_ONNXRUNTIME: tuple[Pass, ...] = (
     fuse_attention, sink_past_convolutions, sink_past_sums, drop_detours, merge_reshapes,
     drop_gemm_reshapes, drop_identities, fuse_gelu, fuse_bias_gelu, fuse_swish, fuse_residuals,
-    fuse_activations,
+    fuse_activations, fuse_gemm_activations, fuse_matmul_transposes, fuse_matmul_scales,
 )
 LAYOUT: tuple[Pass, ...] = (blocked_layout,)
 
