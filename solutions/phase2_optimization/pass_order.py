@@ -68,7 +68,11 @@ from solutions.phase2_optimization.graph_passes.shapes import narrow_shapes
 from solutions.phase2_optimization.graph_passes.slice_partitions import join_partitions
 from solutions.phase2_optimization.graph_passes.slices import merge_slices
 from solutions.phase2_optimization.graph_passes.squeezes import lift_squeezes
-from solutions.phase2_optimization.graph_passes.transposes import merge_transposes, sink_transposes
+from solutions.phase2_optimization.graph_passes.transposes import (
+    merge_transposes,
+    reshape_unit_transposes,
+    sink_transposes,
+)
 from solutions.phase2_optimization.onnx_rewrite import OnnxGraph
 
 Pass = Callable[[OnnxGraph], int]  # rewrites the graph; gives back how many places it changed
@@ -76,8 +80,8 @@ Pass = Callable[[OnnxGraph], int]  # rewrites the graph; gives back how many pla
 CLEANING: tuple[Pass, ...] = (
     drop_dead_nodes, lift_constants, fold_constants, fix_targets, drop_dead_nodes, drop_identities,
     drop_neutral_operands, merge_duplicate_weights, merge_common_subexpressions, merge_casts,
-    narrow_shapes, merge_reshapes, lift_squeezes, absorb_reshapes, sink_transposes,
-    merge_transposes, merge_slices, gather_slices, merge_concats, drop_expands,
+    narrow_shapes, reshape_unit_transposes, merge_reshapes, lift_squeezes, absorb_reshapes,
+    sink_transposes, merge_transposes, merge_slices, gather_slices, merge_concats, drop_expands,
 )
 FUSIONS: tuple[Pass, ...] = (
     fold_pads, fold_norms, fold_scales, scale_products, gather_rows, drop_detours,

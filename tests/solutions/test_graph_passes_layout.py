@@ -7,7 +7,11 @@ from solutions.phase2_optimization.graph_passes.identities import drop_identitie
 from solutions.phase2_optimization.graph_passes.reshapes import fix_targets, merge_reshapes
 from solutions.phase2_optimization.graph_passes.rotations import gather_slices
 from solutions.phase2_optimization.graph_passes.slices import merge_slices
-from solutions.phase2_optimization.graph_passes.transposes import merge_transposes, sink_transposes
+from solutions.phase2_optimization.graph_passes.transposes import (
+    merge_transposes,
+    reshape_unit_transposes,
+    sink_transposes,
+)
 
 
 def test_chains_of_reshapes_are_one() -> None:
@@ -68,6 +72,13 @@ def test_transposes_meet_through_elementwise_operators() -> None:
         y = Transpose<perm = [0, 2, 1]>(b) }""",
         sink_transposes, merge_transposes, drop_identities)
     assert made.operators["Transpose"] == 0 and made.operators["Clip"] == 1
+
+
+def test_moving_an_axis_of_one_is_a_reshape() -> None:
+    made = rewritten("""(float[N, 1, 4, 1, 5] x, float[1, 3, 4] z) => (float y, float w) {
+        a = Transpose<perm = [0, 3, 2, 1, 4]>(x)  b = Transpose<perm = [3, 0, 2, 4, 1]>(a)
+        y = Neg(b)  c = Transpose<perm = [0, 2, 1]>(z)  w = Neg(c) }""", reshape_unit_transposes)
+    assert made.changed == 2 and made.operators == {"Reshape": 2, "Neg": 2, "Transpose": 1}
 
 
 def test_two_transposed_operands_need_one_transpose() -> None:

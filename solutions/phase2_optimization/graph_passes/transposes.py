@@ -1,5 +1,8 @@
 """Transposes: two that follow each other are one, and some are moved until they meet."""
 
+import numpy as np
+
+from solutions.phase2_optimization.graph_passes.reshapes import reshape_target
 from solutions.phase2_optimization.onnx_protobuf import operator
 from solutions.phase2_optimization.onnx_rewrite import Node, OnnxGraph, attribute, set_attribute
 
@@ -32,6 +35,31 @@ def merge_transposes(graph: OnnxGraph) -> int:
         graph.set_inputs(node, [before.input[0]])
         graph.drop_unread(before)
         changed += 1
+    return changed
+
+
+def reshape_unit_transposes(graph: OnnxGraph) -> int:
+    """Turn a Transpose that moves axes of size one only into a Reshape; how many.
+
+    Proof: the other axes keep their order, so the elements do; an axis of size one holds no order.
+    A Reshape moves no data and merges with its neighbours.
+    """
+    changed = 0
+    for node in list(graph.nodes):
+        perm = perm_of(graph, node)
+        shape = graph.shape(node.input[0]) if perm is not None else None
+        if perm is None or shape is None:
+            continue
+        moved = [axis for axis in perm if shape[axis] != 1]
+        target = reshape_target(shape, tuple(shape[axis] for axis in perm))
+        if moved != sorted(moved) or perm == sorted(perm) or target is None:
+            continue
+        name = graph.constant("shape", np.array(target, np.int64))
+        made = graph.add("Reshape", [node.input[0], name])
+        graph.set_type(made.output[0], graph.dtype(node.input[0]),
+                       tuple(shape[axis] for axis in perm))
+        changed += graph.replace(node.output[0], made.output[0])
+        graph.drop_unread(made)
     return changed
 
 
