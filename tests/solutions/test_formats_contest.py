@@ -228,7 +228,9 @@ def test_infinite_errors_are_valid_json(found, tmp_path) -> None:
 
 def test_numbers_are_short() -> None:
     assert [contest_page.milliseconds(each) for each in (0.0000123, 0.00123, 0.0123, 0.123, 1.23)
-            ] == ["0.012", "1.23", "12.3", "123", "1230"]
+            ] == ["0.0123", "1.23", "12.3", "123", "1,230"]
+    assert [contest_page.three_digits(each) for each in (0.0, 0.999, 1.0, 207.4)
+            ] == ["0.00", "0.999", "1.00", "207"]
     assert contest_page.megabytes(102_300_000) == "102.3" and contest_page.megabytes(800) == "0.001"
     assert [contest_page.error_text(each) for each in (None, 0.0, 1.7e-6, 0.033, 0.12, 2.0, 5e9)
             ] == ["–", "0", "1.7e-06", "3.3%", "12%", "2", "5.0e+09"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from solutions.phase2_optimization.formats.contest import Contest, Missing, Row
+from solutions.phase2_optimization.formats.rounds import Latency
 from zoo.errors import InferenceError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -17,14 +18,17 @@ if TYPE_CHECKING:
 TEMPLATE = Path(__file__).with_name("contest.html.j2")
 
 
+def three_digits(value: float) -> str:
+    """Three significant digits, never as a power of ten."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    digits = math.floor(math.log10(value)) if value > 0 else 0
+    return f"{value:.{min(6, 2 - digits)}f}"
+
+
 def milliseconds(seconds: float) -> str:
-    """Three significant digits."""
-    value = seconds * 1e3
-    return f"{value:.0f}" if value >= 100 else f"{value:.{max(0, 2 - _digits(value))}f}"
-
-
-def _digits(value: float) -> int:
-    return max(-1, math.floor(math.log10(value))) if value > 0 else 0
+    """Seconds as milliseconds."""
+    return three_digits(seconds * 1e3)
 
 
 def megabytes(count: int) -> str:
@@ -69,52 +73,50 @@ def _latency_cells(row: Row, number: int) -> list[str]:
         return ["–", "", ""]
     one = row.latencies[number]
     return [milliseconds(one.p50), f"({milliseconds(one.low)}..{milliseconds(one.high)})",
-            f"{one.speedup:.2f} ({one.speedup_low:.2f}..{one.speedup_high:.2f})"]
+            f"{three_digits(one.speedup)} ({three_digits(one.speedup_low)}.."
+            f"{three_digits(one.speedup_high)})"]
 
 
 def latency_plot(found: Contest) -> str:
-    """Milliseconds per input of each format as bars, one colour per batch size, quartiles on top.
-
-    Fastest first, by the first batch size.
-    """
+    """Milliseconds per input as points on a logarithmic axis, one colour per batch size, with the
+    quartiles as lines; the fastest at the first batch size on top."""
     from solutions.phase1_basics import profile_plots as plots
 
     rows = sorted((row for row in found.rows if row.latencies),
-                  key=lambda row: row.latencies[0].p50 / row.latencies[0].batch)
+                  key=lambda row: row.latencies[0].p50)
     count = len(found.sizes)
-    figure, axes = plots.axes((9.6, 0.7 + len(rows) * (0.17 + 0.13 * count)), "x")
-    colours = (plots.ACCENT, plots.SOFT, plots.MUTED)
+    figure, axes = plots.axes((9.6, 1.0 + len(rows) * (0.12 + 0.13 * count)), "x")
+    colours = (plots.ACCENT, plots.MUTED, plots.SOFT)
     for number, size in enumerate(found.sizes):
-        places, values, spread = [], [], ([], [])  # type: ignore[var-annotated]
+        shift = 0.64 * ((number + 0.5) / count - 0.5)
         for place, row in enumerate(rows):
-            one = row.latencies[number]
-            places.append(place + 0.8 * ((number + 0.5) / count - 0.5))
-            values.append(one.p50 * 1e3 / size)
-            spread[0].append(max(0.0, one.p50 - one.low) * 1e3 / size)
-            spread[1].append(max(0.0, one.high - one.p50) * 1e3 / size)
-        axes.barh(places, values, 0.8 / count, color=colours[number % 3], xerr=spread,
-                  error_kw={"ecolor": plots.INK, "elinewidth": 0.8, "capsize": 1.5},
-                  label=f"batch {size}")
-        _write_values(axes, places, [v + s for v, s in zip(values, spread[1], strict=True)],
-                      values)
+            one, colour = row.latencies[number], colours[number % len(colours)]
+            label = f"batch {size}" if place == 0 else None
+            _point(axes, place + shift, one, colour, label)
+    axes.set_xscale("log")
+    for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "125" else "")
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
-    for label, row in zip(axes.get_yticklabels(), rows, strict=True):
-        label.set_color(plots.INK if not row.is_off else plots.WARN)
-    axes.invert_yaxis()
-    axes.set_xlim(left=0)
-    axes.margins(x=0.09)
-    axes.set_xlabel("milliseconds per input, median; lines: quartiles of the rounds")
+    for tick, row in zip(axes.get_yticklabels(), rows, strict=True):
+        tick.set_color(plots.INK if not row.is_off else plots.WARN)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.margins(x=0.08)
+    axes.set_xlabel("milliseconds per input (log), median; lines: quartiles of the rounds")
     if count > 1:
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=count, frameon=False)
     return plots.svg(figure)
 
 
-def _write_values(axes: Any, places: list[float], ends: list[float], values: list[float]) -> None:
+def _point(axes: Any, place: float, one: Latency, colour: str, label: str | None) -> None:
     from solutions.phase1_basics import profile_plots as plots
 
-    for place, end, value in zip(places, ends, values, strict=True):
-        axes.annotate(milliseconds(value / 1e3), (end, place), xytext=(4, 0), va="center",
-                      textcoords="offset points", fontsize=7.5, color=plots.MUTED)
+    low, middle, high = (each * 1e3 / one.batch for each in (one.low, one.p50, one.high))
+    axes.plot([low, high], [place, place], color=colour, linewidth=1.6, alpha=0.6,
+              solid_capstyle="round")
+    axes.plot([middle], [place], "o", color=colour, markersize=5.5, label=label,
+              markeredgewidth=0)
+    axes.annotate(three_digits(middle), (max(high, middle), place), xytext=(6, 0), va="center",
+                  textcoords="offset points", fontsize=7.5, color=plots.MUTED)
 
 
 def write_page(found: Contest, folder: Path, about: dict[str, Any]) -> Path:
@@ -129,7 +131,8 @@ def write_page(found: Contest, folder: Path, about: dict[str, Any]) -> Path:
         raise MissingExtraError(str(error.name), "demo") from error
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"ms": milliseconds, "mb": megabytes, "error": error_text}
+    environment.filters |= {"ms": milliseconds, "three": three_digits, "mb": megabytes,
+                            "error": error_text}
     text = environment.from_string(TEMPLATE.read_text("utf-8")).render(
         found=found, plot=latency_plot(found), about=about, tiles=tiles(found),
         absent=by_reason(found.missing))
@@ -163,7 +166,7 @@ def tiles(found: Contest) -> list[tuple[str, str, str]]:
             best = min(good, key=lambda row: row.latencies[number].p50)
             one = best.latencies[number]
             shown.append((f"{milliseconds(one.p50)} ms", f"batch {size}: {best.name}",
-                          f"{one.speedup:.1f} × {found.reference}"))
+                          f"{three_digits(one.speedup)} × {found.reference}"))
     return shown
 
 
