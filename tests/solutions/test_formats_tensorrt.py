@@ -1,18 +1,24 @@
 """What surrounds TensorRT, without TensorRT; and the whole ladder where it is (gpu)."""
 
+import contextlib
 import json
+import sys
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+import torch
+from fake_tensorrt import Fake
 from format_modules import images, several, small_net, small_source
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from solutions.phase1_basics.tensor_spec import TensorSpec
-from solutions.phase2_optimization.formats.compiled import FormatOptions, relative_error
+from solutions.phase2_optimization.formats import tensorrt_format
+from solutions.phase2_optimization.formats.catalogue import compile
+from solutions.phase2_optimization.formats.compiled import Source, relative_error
 from solutions.phase2_optimization.formats.half_precision import BFLOAT16, FLOAT16, to_half
 from solutions.phase2_optimization.formats.onnx_export import export_traced
 from solutions.phase2_optimization.formats.symmetric_qdq import symmetric_qdq, symmetric_scale
@@ -276,11 +282,92 @@ def test_the_symmetric_range_covers_the_old_one(scale, zero) -> None:
 def test_strong_typing_is_asked_for_where_it_has_to_be() -> None:
     from types import SimpleNamespace
 
-    from solutions.phase2_optimization.formats.tensorrt_format import creation_flags
-
+    creation_flags = tensorrt_format.creation_flags
     ten = SimpleNamespace(NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=1))
     assert creation_flags(ten) == 2
     assert creation_flags(SimpleNamespace(NetworkDefinitionCreationFlag=object())) == 0
+
+
+class Stream:
+    cuda_stream = 7
+
+    def synchronize(self) -> None:
+        pass
+
+
+@pytest.fixture
+def fake(monkeypatch, tmp_path):
+    """A stand-in for TensorRT, and a GPU that is the CPU."""
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    stand_in = Fake()
+    monkeypatch.setitem(sys.modules, "tensorrt", stand_in)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    monkeypatch.setattr(tensorrt_format, "DEVICE", "cpu")
+    return stand_in
+
+
+def onnx_source_of(model, tmp_path):
+    onnx.save(model, tmp_path / "net.onnx")
+    return Source("net", images(2), None, tmp_path / "net.onnx")
+
+
+@pytest.mark.parametrize("name, tolerance", [
+    ("tensorrt", 1e-5), ("tensorrt-fp16", 1e-2), ("tensorrt-int8", 0.1)])
+def test_engines_run_by_address_and_profile(name, tolerance, fake, model, tmp_path) -> None:
+    source = onnx_source_of(model, tmp_path)
+    options = several(tmp_path, 1, 4, 8)
+    first = compile(source, name, options)
+    again = compile(source, name, options)
+    assert fake.builds == 1
+    assert "there was none" in first.detail and "from the cache" in again.detail
+    for rows in (4, 1, 8, 1, 2):
+        wanted = ort_run(model, images(rows, rows))
+        for made in (first, again):
+            assert relative_error(made.run(images(rows, rows)), wanted) < tolerance
+    with pytest.raises(InferenceError, match="was built for images"):
+        first.run(images(9))
+    timing, = (tmp_path / "cache/tensorrt").glob("*.timing")
+    assert timing.read_bytes() == b"+1"
+
+
+def test_another_version_builds_anew_with_its_own_timings(fake, model, tmp_path) -> None:
+    source, options = onnx_source_of(model, tmp_path), several(tmp_path, 2)
+    compile(source, "tensorrt", options)
+    fake.__version__ = "11.5.0"
+    made = compile(source, "tensorrt", options)
+    assert "tensorrt '11.4.0', here it is '11.5.0'" in made.detail and fake.builds == 2
+    compile(source, "tensorrt", several(tmp_path, 2, 4))
+    assert fake.builds == 3
+    stored = {path.name: path.read_bytes() for path in tmp_path.rglob("*.timing")}
+    assert sorted(stored.values()) == [b"+1", b"+1+1"]  # measured again is told apart by version
+
+
+def test_what_tensorrt_refuses_is_said(fake, model, tmp_path, monkeypatch) -> None:
+    options = several(tmp_path, 2)
+    fake.fails = True
+    with pytest.raises(InferenceError, match="could not build"):
+        compile(onnx_source_of(model, tmp_path), "tensorrt", options)
+    assert not list((tmp_path / "cache").rglob("*.engine"))
+    own = onnx.ModelProto()
+    own.CopyFrom(model)
+    own.graph.node[0].domain = "own"
+    own.opset_import.append(helper.make_opsetid("own", 1))
+    with pytest.raises(InferenceError, match="cannot read the graph: no importer for Conv"):
+        compile(onnx_source_of(own, tmp_path), "tensorrt", options)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
+    with pytest.raises(InferenceError, match="bf16 needs 8"):
+        compile(onnx_source_of(model, tmp_path), "tensorrt-bf16", options)
+    fake.__version__ = "8.6.1"
+    with pytest.raises(InferenceError, match="10 or newer"):
+        compile(onnx_source_of(model, tmp_path), "tensorrt", options)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    fake.__version__ = "10.9.0"
+    with pytest.raises(InferenceError, match="no CUDA GPU"):
+        compile(onnx_source_of(model, tmp_path), "tensorrt", options)
 
 
 @pytest.mark.gpu
@@ -288,11 +375,8 @@ def test_strong_typing_is_asked_for_where_it_has_to_be() -> None:
     ("fp32", 2e-3), ("fp16", 1e-2), ("bf16", 5e-2), ("int8", 0.1)])
 def test_the_whole_ladder(precision, tolerance, tmp_path, monkeypatch) -> None:
     pytest.importorskip("tensorrt")
-    torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         pytest.skip("no CUDA GPU")
-    from solutions.phase2_optimization.formats import tensorrt_format
-
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
     options = several(tmp_path, 1, 4, 8)
     first = tensorrt_format.compile_engine(small_source(), options, precision)
@@ -306,4 +390,4 @@ def test_the_whole_ladder(precision, tolerance, tmp_path, monkeypatch) -> None:
             assert relative_error(made.run(images(rows)), wanted) < tolerance
     with pytest.raises(InferenceError, match="was built for"):
         made.run(images(9))
-    assert isinstance(options, FormatOptions) and list((tmp_path / "cache").rglob("*.timing"))
+    assert list((tmp_path / "cache").rglob("*.timing"))

@@ -31,6 +31,7 @@ from solutions.phase2_optimization.formats.tensorrt_profiles import Profile, bat
 from zoo.errors import InferenceError, MissingExtraError
 
 WORKSPACE = 2 << 30  # bytes that kernels may use beside weights and activations
+DEVICE = "cuda"  # where torch holds inputs and outputs
 
 
 def fp32(source: Source, options: FormatOptions) -> Compiled:
@@ -186,7 +187,7 @@ class EngineRunner:
         ready = prepare_inputs(batch, self._inputs, self._profiles)
         context = self._contexts[ready.profile]
         with torch.cuda.stream(self._stream):
-            held = [torch.from_numpy(array).to("cuda", non_blocking=True)
+            held = [torch.from_numpy(array).to(DEVICE, non_blocking=True)
                     for array in ready.arrays]
             for spec, tensor in zip(self._inputs, held, strict=True):
                 context.set_input_shape(spec.name, tuple(tensor.shape))
@@ -194,7 +195,7 @@ class EngineRunner:
             made = []
             for name in self._outputs:
                 shape = tuple(context.get_tensor_shape(name))
-                made.append(torch.empty(shape, dtype=self._types[name], device="cuda"))
+                made.append(torch.empty(shape, dtype=self._types[name], device=DEVICE))
                 context.set_tensor_address(name, made[-1].data_ptr())
             if not context.execute_async_v3(self._stream.cuda_stream):
                 raise InferenceError("TensorRT could not run the engine: its log says why")
