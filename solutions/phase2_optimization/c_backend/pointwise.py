@@ -66,7 +66,7 @@ UNARY: dict[str, Unary] = {
     "hard_sigmoid": _function("hard_sigmoid"),  # alpha, beta
     "elu": _function("elu"),  # alpha
     "abs": _function("abs"),
-    "exp": _function("vexp"),
+    "exp": _function("exponential"),
     "sigmoid": _function("sigmoid"),
     "tanh": _function("tanh"),
     "erf": _function("erf"),

@@ -55,6 +55,11 @@ static inline v{n} vexp{n}(v{n} v)
     p = p * (r * r) + r + 1.0f;
     return (v{n})((i{n})p + ((i{n})shifted << 23));
 }}
+static inline v{n} exponential{n}(v{n} v)
+{{
+    const v{n} root = vexp{n}(0.5f * v); /* vexp ends before the largest float */
+    return root * root;
+}}
 static inline v{n} sigmoid{n}(v{n} v) {{ return 1.0f / (1.0f + vexp{n}(-v)); }}
 static inline v{n} silu{n}(v{n} v) {{ return v / (1.0f + vexp{n}(-v)); }}
 static inline v{n} tanh{n}(v{n} v)
@@ -78,7 +83,10 @@ static inline v{n} erf{n}(v{n} v)
 static inline v{n} gelu{n}(v{n} v) {{ return 0.5f * v * (1.0f + erf{n}(v * 0.707106781f)); }}
 static inline v{n} softplus{n}(v{n} v)
 {{
-    return max{n}(splat{n}(0.0f), v) + vlog{n}(1.0f + vexp{n}(-abs{n}(v)));
+    v{n} small = vexp{n}(-abs{n}(v));
+    for (int i = 0; i < {n}; i++)
+        small[i] = log1pf(small[i]);
+    return max{n}(splat{n}(0.0f), v) + small;
 }}
 static inline v{n} leaky_relu{n}(v{n} v, float slope)
 {{
