@@ -191,6 +191,31 @@ def test_detectors(name) -> None:
     check(load_onnx(fetch(find(name))))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mnist-cnn", "yolox-nano"])
+def test_public_models(name) -> None:
+    try:
+        path = fetch(find(name))
+    except InferenceError as error:
+        pytest.skip(str(error))
+    check(load_onnx(path), scale=255 if name == "yolox-nano" else 1)
+
+
+def test_the_same_model_gives_the_same_file() -> None:
+    model = load_onnx(fetch(find("zoo:street-small")))
+    one, two = generate(model), generate(model)
+    assert (one.source, one.weights) == (two.source, two.weights)
+    assert "inputs[0]  images, 1 x 3 x 192 x 320" in one.source
+    assert f"weights   {len(one.weights) // 4} floats" in one.source
+
+
+def test_groups_that_lie_alike_share_a_kernel() -> None:
+    net = SmallGraph([1, 128, 6, 6])
+    generated = generate(net.model(net.conv(net.input, 128, 128, group=32)))
+    assert generated.source.count("static void conv_") == 1
+    assert generated.source.count("    conv_") == 8, "16 outputs each"
+
+
 # Bad input ---------------------------------------------------------------------------------------
 
 def small(seed: int = 0) -> onnx.ModelProto:
@@ -246,6 +271,14 @@ def test_a_nan_stays_one() -> None:
     (found,) = module.run({"x": np.ones((1, 3, 6, 6), np.float32)}).values()
     assert np.isnan(found[0, 1]).all()
     assert np.isfinite(found[0, [0, 2, 3]]).all()
+
+
+def test_names_that_end_comments_do_no_harm() -> None:
+    net = SmallGraph([1, 3, 6, 6], name="x*/ int evil; /*\n#error")
+    model = net.model(net.relu(net.conv(net.input, 4, 3)))
+    module = build(model, optimization=FAST)
+    (found,) = module.run({net.input: np.ones((1, 3, 6, 6), np.float32)}).values()
+    assert np.isfinite(found).all()
 
 
 def test_a_missing_compiler_is_named(monkeypatch) -> None:

@@ -1,6 +1,7 @@
 """Convolutions: dense, grouped and depthwise."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from math import prod
 
@@ -61,11 +62,13 @@ def _dense(low: Lowering, group: Group, weights: Floats, bias: Floats, groups: i
             pixels = prod(window.size)
             segments = (Segment(seen.start * pixels, len(seen), 1, pixels),)
         packed = _packed(weights, bias, run, segments, seen, groups)
+        start = segments[0].offset  # the pointer's: blocks that lie alike share a kernel
+        segments = tuple(replace(s, offset=s.offset - start) for s in segments)
         kernel = TiledKernel(
             window, Dense(segments), len(run.blocks) // run.together, run.together,
             run.blocks[0].width, longest_tile(run.together, REGISTERS[low.lanes]), group.chain,
         )
-        sources = [low.program.pointer(x), *(low.program.constant(part) for part in packed)]
+        sources = [low.program.pointer(x, start), *(low.program.constant(part) for part in packed)]
         calls.append(kernel_call(low, kernel, run, sources, extras, y))
     low.program.add(title(group), calls, [x, *extras], y, same_place(extras, y, x))
     return y

@@ -157,7 +157,7 @@ def lower(
     low = Lowering(graph, shapes, lanes)
     for name in graph.inputs:
         low.values[name] = low.new(name, shapes[name].shape, False)
-        low.program.inputs.append(name)
+        low.program.inputs.append((name, shapes[name].shape))
     for group in grouped(graph, shapes):
         operator = elementwise if group.layer is None else operators[group.layer.op_type]
         made = operator(low, group)
@@ -194,7 +194,7 @@ def _is_known(node: Node, operators: Mapping[str, Operator]) -> bool:
 
 def _write_outputs(low: Lowering) -> None:
     """Every output of the graph gets a plain buffer of its own."""
-    used = {*low.program.inputs, "weights"}
+    used = {"weights", *(name for name, _ in low.program.inputs)}
     for name in low.graph.outputs:
         value = low.plain(name)
         size = value.floats(low.lanes)

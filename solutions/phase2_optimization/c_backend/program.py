@@ -87,7 +87,7 @@ class Program:
     sizes: dict[str, int] = field(default_factory=dict)  # floats of each buffer
     weights: list[Floats] = field(default_factory=list)
     weight_floats: int = 0
-    inputs: list[str] = field(default_factory=list)  # buffers of the caller
+    inputs: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)  # the caller's
     outputs: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
     _known: dict[bytes, int] = field(default_factory=dict)
 

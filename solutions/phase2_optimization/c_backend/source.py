@@ -19,6 +19,15 @@ from solutions.phase2_optimization.c_backend.program import (
 )
 from solutions.phase2_optimization.memory_plan import MemoryPlan, Step, plan_steps
 
+ABOUT = """\
+/* Generated from a network: float32, for fixed shapes, without a state of its own.
+ *
+ * run(weights, arena, inputs, outputs)
+ *   weights   {weights} floats: the constants, from the file that was written beside this one
+ *   arena     {arena} floats of scratch memory, their content does not matter
+{tensors}
+ */
+"""
 RUN = ("void run(const float *weights, float *arena, const float *const *inputs, "
        "float *const *outputs)")
 
@@ -37,7 +46,7 @@ def arena_plan(program: Program) -> MemoryPlan:
         for stage in program.stages
     ]
     sizes = {name: FLOAT * floats for name, floats in program.sizes.items()}
-    outside = {"weights", *program.inputs, *(name for name, _ in program.outputs)}
+    outside = {"weights", *(name for name, _ in [*program.inputs, *program.outputs])}
     return plan_steps(steps, sizes, [], outside)
 
 
@@ -52,8 +61,24 @@ def c_source(program: Program) -> Source:
     places = _places(program, plan)
     body = [line for stage in program.stages for line in _stage(stage, names, places)]
     run = "\n".join([RUN, "{", *("    " + line for line in body), "}"])
-    text = "\n\n".join([preamble(program.lanes), *kernels, run]) + "\n"
+    text = "\n\n".join([_about(program, plan) + preamble(program.lanes), *kernels, run]) + "\n"
     return Source(text, plan)
+
+
+def _about(program: Program, plan: MemoryPlan) -> str:
+    """The comment at the top: what a C program needs to know to call the network."""
+    tensors = [
+        f" *   {kind}[{place}]  {_comment(name)}, {' x '.join(map(str, shape)) or 'one number'}"
+        for kind, found in (("inputs", program.inputs), ("outputs", program.outputs))
+        for place, (name, shape) in enumerate(found)
+    ]
+    return ABOUT.format(weights=program.weight_floats, arena=plan.arena.size // FLOAT,
+                        tensors="\n".join(tensors))
+
+
+def _comment(text: str) -> str:
+    """Any text as a part of a C comment."""
+    return text.replace("*/", "").replace("\n", " ")
 
 
 def _slug(stage: Stage) -> str:
@@ -65,7 +90,7 @@ def _places(program: Program, plan: MemoryPlan) -> dict[str, tuple[str, int]]:
     """Each buffer's base pointer in C and its start, in floats."""
     found = {"weights": ("weights", 0)}
     found |= {name: ("arena", plan.offset(name) // FLOAT) for name in plan.buffer_of}
-    found |= {name: (f"inputs[{i}]", 0) for i, name in enumerate(program.inputs)}
+    found |= {name: (f"inputs[{i}]", 0) for i, (name, _) in enumerate(program.inputs)}
     found |= {name: (f"outputs[{i}]", 0) for i, (name, _) in enumerate(program.outputs)}
     return found
 
@@ -73,7 +98,7 @@ def _places(program: Program, plan: MemoryPlan) -> dict[str, tuple[str, int]]:
 def _stage(
     stage: Stage, names: Mapping[str, str], places: Mapping[str, tuple[str, int]]
 ) -> list[str]:
-    lines = [f"/* {stage.title.replace('*/', '')} */"]
+    lines = [f"/* {_comment(stage.title)} */"]
     for call in stage.calls:
         arguments = ", ".join(_argument(p, call, places) for p in call.arguments)
         if call.batch > 1:
