@@ -38,7 +38,7 @@ from zoo.registry import ModelEntry, find
 from zoo.score_detector import LibraryDetector
 from zoo.street import FrameTruth
 
-GROUPS = 16  # of the judged inputs, left out in turn to see how far chance moves a metric
+GROUPS = 8  # of the judged inputs, left out in turn to see how far chance moves a metric
 Frame = NDArray[np.uint8]
 
 
