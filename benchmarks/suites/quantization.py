@@ -3,7 +3,7 @@
 import contextlib
 import importlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from benchmarks.quantization_goals import HALF, Found, Measured, goals, goals_of
 from benchmarks.suite import Context, Goal, Row, SuiteResult, unmeasured
 from solutions.phase2_optimization.evaluation_task import onnx_run
 from solutions.phase2_optimization.measured_variants import latencies
+from solutions.phase2_optimization.onnx_rewrite import Model
 from solutions.phase2_optimization.variants import Variant
 from zoo.errors import InferenceError
 
@@ -28,7 +29,7 @@ STREETS = ("zoo:street-small", "zoo:street-middle", "zoo:street-large")
 MODELS = (*STREETS, "zoo:digits", "mnist-cnn", "resnet20-cifar10", "resnet18", "yolox-nano")
 QUICK = ("zoo:street-small", "zoo:digits", "mnist-cnn")
 LOWEST = 94  # percent of FP32's accuracy that the plot still shows
-ROUNDS, QUICK_ROUNDS, TOGETHER = 24, 9, 3
+OPENINGS, QUICK_OPENINGS, ROUNDS = 9, 5, 3
 KINDS = {"ours": ("#d9480f", "o"), "ORT": ("#6a7785", "s"), "NNCF": ("#1c7ed6", "D")}
 REPEATED = 2.0  # seconds: what was made in less is made once more, and the faster time counts
 COLUMNS = ("model", "INT8 by", "score", "of FP32", "speed over FP32", "made in s", "kB",
@@ -74,11 +75,10 @@ def measure(case: Case, context: Context) -> Found:
     context.say(f"{case.name}: score and time")
     keys = {one.name: digest(one.model) for one in whole}
     distinct = {keys[one.name]: one.model for one in whole}
-    variants = [Variant("", case.task.model, real, 0.0)]
     for key, model in distinct.items():
-        variants.append(Variant(key, model, onnx_run(model), 0.0))
-        findings[key] = case.judge.found(variants[-1].run)
-    speeds = speed_over_float(variants, case, QUICK_ROUNDS if context.quick else ROUNDS)
+        findings[key] = case.judge.found(onnx_run(model))
+    speeds = speed_over_float({"": case.task.model, **distinct}, case,
+                              QUICK_OPENINGS if context.quick else OPENINGS)
     everyone = range(case.judge.count)
     scores = {key: case.judge.score(found, everyone) for key, found in findings.items()}
     shares = {key: integer_share(model, case.task.model) for key, model in distinct.items()}
@@ -105,25 +105,21 @@ def _made(case: Case, name: str, context: Context) -> Made:
     return replace(made, seconds=min(made.seconds, make(case, name).seconds))
 
 
-def speed_over_float(
-    variants: Sequence[Variant], case: Case, rounds: int
-) -> dict[str, Spread]:
-    """How many times faster each variant is than the first one, by rounds.
+def speed_over_float(models: Mapping[str, Model], case: Case, openings: int) -> dict[str, Spread]:
+    """How many times faster each model is than the one named "", by openings.
 
-    Of all calls in TOGETHER neighbouring rounds the fastest counts: neighbours on the machine only
-    ever make a call slower.
+    Now and then a session is half as fast as others of the same model, for all its life (where its
+    memory lies, it seems): so every model is opened several times, and the median has no such
+    luck. Of an opening's calls the fastest counts: neighbours only ever make a call slower.
     """
-    seconds = latencies(variants, case.task, rounds)
-    fastest = {
-        name: [min(min(calls) for calls in found[i : i + TOGETHER])
-               for i in range(0, rounds, TOGETHER)]
-        for name, found in seconds.items()
-    }
-    base = fastest[variants[0].name]
-    return {
-        name: Spread.of([a / b for a, b in zip(base, own, strict=True)])
-        for name, own in fastest.items()
-    }
+    ratios: dict[str, list[float]] = {name: [] for name in models}
+    for _ in range(openings):
+        variants = [Variant(name, model, onnx_run(model), 0.0) for name, model in models.items()]
+        seconds = latencies(variants, case.task, ROUNDS)
+        fastest = {name: min(map(min, found)) for name, found in seconds.items()}
+        for name, own in fastest.items():
+            ratios[name].append(fastest[""] / own)
+    return {name: Spread.of(found) for name, found in ratios.items()}
 
 
 def _rows(found: Found) -> list[Row]:
