@@ -25,8 +25,8 @@ def is_function_of_inputs(graph: OnnxGraph, node: Node) -> bool:
     """Whether a node's outputs follow from its listed inputs alone."""
     if node.domain not in OWN_DOMAINS or operator(node) in RANDOM:
         return False
-    if operator(node) in ("If", "Loop", "Scan") or any(True for _ in subgraphs(node)):
-        return False  # these read tensors that they do not list
+    if graph.captured and any(True for _ in subgraphs(node)):
+        return False  # If, Loop and Scan read tensors that they do not list
     if (node.domain, node.op_type) in own_functions(graph):
         return False
     return operator(node) != "Dropout" or not may_train(graph, node)

@@ -179,7 +179,7 @@ class GraphIndex:
                     waiting.extend(reversed(missing))
 
     def _makers(self, node: Node) -> list[Node]:
-        read = [*node.input, *captured_names(node)]
+        read = [*node.input, *captured_names(node)] if self.captured else node.input
         return [self.producer[name] for name in read if name in self.producer]
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Dim = int | str | None  # a size, a symbol, or nothing known
 Shape = tuple[Dim, ...]
 MOST_RESIZES = 6  # one after another
+INVENTED = "unk__"  # the symbols that onnx makes up for sizes of which it knows nothing
 SEEN_WHOLE = 512  # bytes; shapes, axes, pads and scales are shorter
 
 
@@ -122,17 +123,20 @@ def _described(name: str, known: TensorType) -> Any:
         name, helper.np_dtype_to_tensor_dtype(known.dtype), known.shape)
 
 
-def infer_node(graph: "OnnxGraph", node: Node) -> None:
-    """Infer the types of one node's outputs from those of its inputs, where they are not known."""
+def infer_node(graph: "OnnxGraph", node: Node) -> list[str]:
+    """Infer the types of one node's outputs from those of its inputs, where they are not known.
+
+    Gives back the outputs of which more is known now.
+    """
     types = graph.types
-    if all(not name or _is_whole(types.get(name)) for name in node.output):
-        return
+    if all(not name or is_settled(types.get(name)) for name in node.output):
+        return []
     onnx = require_onnx()
     inputs, data = {}, {}
     for name in filter(None, node.input):
         shape, dtype = graph.shape(name), graph.dtype(name)
         if dtype is None:
-            return
+            return []
         kind = onnx.helper.np_dtype_to_tensor_dtype(dtype)
         inputs[name] = onnx.helper.make_tensor_type_proto(kind, shape)
         if name in graph.constants and graph.constants.bytes_of(name) <= SEEN_WHOLE:
@@ -143,15 +147,21 @@ def infer_node(graph: "OnnxGraph", node: Node) -> None:
             schema, node, inputs, data, opset_imports=list(graph.model.opset_import),
             ir_version=graph.model.ir_version)
     except Exception:  # an operator without a schema, or one that contradicts its inputs
-        return
+        return []
+    closer = []
     for name, proto in found.items():
         told = tensor_type(onnx.ValueInfoProto(name=name, type=proto))
         if told is not None and (name not in types or _is_closer(told, types[name])):
             types[name] = told
+            closer.append(name)
+    return closer
 
 
-def _is_whole(kind: TensorType | None) -> bool:
-    return kind is not None and is_static(kind.shape)
+def is_settled(kind: TensorType | None) -> bool:
+    """Whether every size is a number or a symbol that the model itself gives."""
+    return kind is not None and kind.shape is not None and all(
+        isinstance(dim, int) or (dim is not None and not dim.startswith(INVENTED))
+        for dim in kind.shape)
 
 
 def is_static(shape: Shape | None) -> bool:

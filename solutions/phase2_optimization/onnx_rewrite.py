@@ -13,7 +13,12 @@ import numpy as np
 
 from solutions.phase2_optimization.graph_constants import Constants
 from solutions.phase2_optimization.graph_index import GraphIndex
-from solutions.phase2_optimization.graph_types import Shape, TensorType, known_shapes
+from solutions.phase2_optimization.graph_types import (
+    Shape,
+    TensorType,
+    is_settled,
+    known_shapes,
+)
 from solutions.phase2_optimization.onnx_protobuf import (
     SUBGRAPHS,
     Array,
@@ -111,12 +116,19 @@ class OnnxGraph(GraphIndex):
             self._types = known_shapes(self)
         return self._types
 
-    def forget_types(self) -> None:
-        """Let the types be inferred anew; what no inference can find is kept."""
+    def forget_types(self) -> bool:
+        """Let the types be inferred anew where some are open; whether that may tell more.
+
+        What no inference can find is kept.
+        """
         known = self._types or {}
+        made = [name for node in self.nodes for name in node.output if name]
+        if all(is_settled(known.get(name)) for name in made):
+            return False
         self.told.update((name, known[name]) for node in self.nodes if node.domain
                          for name in node.output if name in known)
         self._types = None
+        return True
 
     def set_type(self, name: str, dtype: np.dtype[Any] | None, shape: Shape | None) -> None:
         """Tell the type of a tensor that a rewrite makes."""

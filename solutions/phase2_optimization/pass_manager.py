@@ -73,8 +73,8 @@ class PassRunner:
             if self.version == before:
                 return
             self.rounds += 1
-            self.graph.forget_types()
-            self.clean.clear()  # what is inferred anew may say more
+            if self.graph.forget_types():
+                self.clean.clear()  # what is inferred anew may say more
 
     def run(self, one: Pass) -> None:
         """Run one pass, unless it was undone before or has seen this very graph."""

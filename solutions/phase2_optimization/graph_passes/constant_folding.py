@@ -30,13 +30,16 @@ def fold_constants(graph: OnnxGraph) -> int:
     """
     partial = PartialValues(graph)
     done = []
+    news: set[str] = set()  # of which more is known than at the beginning
     for node in list(graph.ordered()):
         values = folded(graph, node, partial)
         if values is None:
             partial.learn(node)
-            infer_node(graph, node)
+            if not news.isdisjoint(node.input):
+                news.update(infer_node(graph, node))
             continue
         done.append(node)
+        news.update(node.output)
         for name, array in zip(node.output, values, strict=False):
             if name:
                 graph.set_constant(name, array)
