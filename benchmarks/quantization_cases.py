@@ -30,10 +30,11 @@ from solutions.phase2_optimization.detector_tasks import (
     street_task,
     validation_frames,
     video_task,
+    without_classes,
 )
 from solutions.phase2_optimization.evaluation_task import Run, Task, input_of, onnx_run
 from solutions.phase2_optimization.onnx_rewrite import Model
-from zoo.evaluate import agreement_scores, detection_scores
+from zoo.evaluate import FrameBoxes, agreement_scores, detection_scores
 from zoo.registry import ModelEntry, find
 from zoo.score_detector import LibraryDetector
 from zoo.street import FrameTruth
@@ -131,22 +132,25 @@ def _on_streets(entry: ModelEntry, frames: Sequence[tuple[Frame, FrameTruth]]) -
 def _videos(entry: ModelEntry) -> Case:
     """Calibrated on every 80th frame, controlled and judged on others.
 
-    Control asks for more than the goal: frames that it has not seen are a little worse.
+    Control counts every box once: the mean over classes hangs on a few objects of rare ones.
     """
     videos = known_videos()
     task = video_task(entry, videos)
-    control = [frame for video in videos for frame in sampled(video, 40, 20)]
+    control = [frame for video in videos for frame in sampled(video, 10, 5)]
     judged = [frame for video in videos for frame in sampled(video, 20, 10)]
-    return _case(replace(task, loss=0.02), _on_frames(entry, task.model, control),
-                 _on_frames(entry, task.model, judged),
+    return _case(task, _on_frames(entry, task.model, control, without_classes),
+                 _on_frames(entry, task.model, judged, lambda found: found),
                  f"AP50 against FP32's boxes, {len(judged)} frames of {len(videos)} videos")
 
 
-def _on_frames(entry: ModelEntry, model: Model, frames: Sequence[Frame]) -> Judge:
+def _on_frames(
+    entry: ModelEntry, model: Model, frames: Sequence[Frame],
+    seen_as: Callable[[FrameBoxes], FrameBoxes],
+) -> Judge:
     name = input_of(model).name
 
     def look(run: Run, number: int) -> Any:
-        return LibraryDetector(entry, as_network(run, name)).detect(frames[number])
+        return seen_as(LibraryDetector(entry, as_network(run, name)).detect(frames[number]))
 
     float_run = onnx_run(model)
     reference = [look(float_run, number) for number in range(len(frames))]

@@ -18,7 +18,13 @@ from solutions.phase2_optimization.classifier_tasks import (
     exported,
     street_crops,
 )
-from solutions.phase2_optimization.detector_tasks import detector_task, sampled, street_task
+from solutions.phase2_optimization.detector_tasks import (
+    detector_task,
+    on_frames,
+    sampled,
+    street_task,
+    without_classes,
+)
 from solutions.phase2_optimization.evaluation_task import (
     Task,
     accuracy,
@@ -32,6 +38,7 @@ from solutions.phase2_optimization.quantizer import quantize_command
 from solutions.phase2_optimization.tasks import file_task, find_task, input_specs, noise
 from solutions.phase2_optimization.variants import VariantMaker
 from zoo.errors import InferenceError
+from zoo.evaluate import FrameBoxes
 from zoo.registry import MODELS, available, fetch, find
 from zoo.score_detector import LibraryDetector
 from zoo.terminal import run_command
@@ -351,6 +358,26 @@ def test_a_public_detector_agrees_with_itself():
     assert task.score(task.model) > 0.999
     made = VariantMaker(task).recipes()["static minmax"]()
     assert task.score(made.model) < 0.95  # the collapse that accuracy control is for
+
+
+def test_control_counts_every_box_once(monkeypatch):
+    """A rare class that is lost: a third of the mean over classes, one box in ten for control."""
+    entry, places = find("yolox-nano"), np.arange(10) * 50.0
+    real = FrameBoxes(np.stack([places, places, places + 30, places + 30], 1), np.full(10, 0.9),
+                      np.array([0] * 7 + [1] * 2 + [2]))
+    lost = FrameBoxes(*(part[:9] for part in real))
+
+    class Detector:
+        def __init__(self, entry, network=None):
+            self.found = real if network is None else lost
+
+        def detect(self, frame):
+            return self.found
+
+    monkeypatch.setattr(detector_tasks, "LibraryDetector", Detector)
+    by_class = on_frames(entry, "images", [None] * 4)(lambda feeds: [])
+    by_box = on_frames(entry, "images", [None] * 4, without_classes)(lambda feeds: [])
+    assert by_class == pytest.approx(2 / 3, abs=0.01) and by_box == pytest.approx(0.9, abs=0.01)
 
 
 def test_crops_come_from_all_frames_and_are_normalised():
