@@ -18,6 +18,7 @@ from solutions.phase2_optimization.formats import benchmark, contest_page
 from solutions.phase2_optimization.formats.catalogue import find_format
 from solutions.phase2_optimization.formats.contest import Contest, compare_formats
 from solutions.phase2_optimization.formats.named_models import (
+    fill_zero_weights,
     fitting_sizes,
     make_inputs,
     named_model,
@@ -191,6 +192,20 @@ def test_settled_batch_norms_answer_in_a_range() -> None:
     assert before < 0.5 < net(images).std() < 2
     assert not any(each.training for each in net.modules())
     assert layers[1].momentum == 0.1
+
+
+def test_zeros_that_would_hide_every_error_are_filled() -> None:
+    import torch
+    from torch import nn
+
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3))
+    nn.init.zeros_(net[1].weight)
+    kept = net[0].weight.clone()
+    with torch.no_grad():
+        assert not net(torch.randn(5, 4)).std(0).any()
+        assert fill_zero_weights(net) == 1
+        assert (net(torch.randn(5, 4)).std(0) > 0).all()
+    assert torch.equal(net[0].weight, kept) and fill_zero_weights(net) == 0
 
 
 def test_names_of_models(tmp_path) -> None:

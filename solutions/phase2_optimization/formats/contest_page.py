@@ -50,7 +50,8 @@ def table(found: Contest) -> "Table":
     """The contest for a terminal."""
     from rich.table import Table
 
-    shown = Table(title=f"{found.model}, {found.threads} threads", box=None, header_style="bold",
+    threads = f"{found.threads} thread{'' if found.threads == 1 else 's'}"
+    shown = Table(title=f"{found.model}, {threads}", box=None, header_style="bold",
                   title_justify="left")
     shown.add_column("format", no_wrap=True)
     for size in found.sizes:

@@ -51,8 +51,9 @@ def named_model(name: str) -> NamedModel:
 def seeded_module(name: str) -> Any:
     """A torchvision network with random weights, the same ones every time.
 
-    Its batch norms are settled: with their initial statistics some networks answer 1e-9 whatever
-    they see, and nothing could be compared.
+    Some networks begin with answers that do not depend on what they see (a last layer of zeros),
+    or that are around 1e-9 (batch norms with their initial statistics). Nothing could be compared
+    then, so zeros are filled and batch norms are settled.
     """
     try:
         import torch
@@ -64,9 +65,20 @@ def seeded_module(name: str) -> Any:
     torch.set_num_threads(1)  # sums in one order: every process gets the same statistics
     torch.manual_seed(SEED)
     module = build_architecture(name)
+    fill_zero_weights(module)
     settle_batch_norms(module, torch.randn(2, *input_pixels(name)))
     torch.set_num_threads(threads)
     return module
+
+
+def fill_zero_weights(module: Any) -> int:
+    """Give random numbers to matrices and kernels that are all zero; how many there were."""
+    import torch
+
+    empty = [each for each in module.parameters() if each.ndim > 1 and not bool(each.any())]
+    for each in empty:
+        torch.nn.init.normal_(each, std=each[0].numel() ** -0.5)
+    return len(empty)
 
 
 def settle_batch_norms(module: Any, images: Any) -> None:
