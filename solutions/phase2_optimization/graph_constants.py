@@ -16,6 +16,7 @@ from solutions.phase2_optimization.onnx_protobuf import Array, Tensor, require_o
 from zoo.errors import InferenceError
 
 EXTERNAL = 1  # TensorProto.DataLocation
+FLOAT = 1  # TensorProto.DataType
 
 
 class Constants(MutableMapping[str, Array]):
@@ -108,6 +109,8 @@ class Constants(MutableMapping[str, Array]):
 def _decoded(tensor: Tensor, folder: Path | None) -> Array:
     onnx = require_onnx()
     try:
+        if tensor.data_type == FLOAT and tensor.HasField("raw_data"):  # the usual: one copy less
+            return np.frombuffer(tensor.raw_data, "<f4").reshape(tuple(tensor.dims))
         return np.asarray(onnx.numpy_helper.to_array(tensor, base_dir=str(folder or "")))
     except Exception as error:  # onnx's own, and the file system's
         place = "its external data" if tensor.data_location == EXTERNAL else "its bytes"

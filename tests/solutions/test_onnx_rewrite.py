@@ -119,3 +119,28 @@ def test_going_back_to_a_snapshot() -> None:
     model = graph.to_model()
     assert [node.op_type for node in model.graph.node] == ["Relu", "Identity", "Neg", "Identity"]
     assert [opset.domain for opset in model.opset_import] == [""]
+
+
+def test_constants_of_every_kind_come_through_unchanged() -> None:
+    arrays = {
+        "f": np.array([[1, np.nan], [-0.0, np.inf]], np.float32), "empty": np.zeros((0, 3), "f4"),
+        "scalar": np.array(2.5, np.float32), "half": np.ones(3, np.float16), "i": np.array([-3]),
+        "flag": np.array([True, False]), "text": np.array(["a", "ü"], object),
+    }
+    graph = helper.make_graph(
+        [helper.make_node("Identity", [name], [f"{name}_y"]) for name in arrays], "g", [],
+        [helper.make_empty_tensor_value_info(f"{name}_y") for name in arrays],
+        [numpy_helper.from_array(values, name) for name, values in arrays.items()])
+    listed = helper.make_tensor("listed", TensorProto.FLOAT, [2], [1.0, 2.0])  # not as raw bytes
+    graph.initializer.append(listed)
+    edited = OnnxGraph(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
+    for name, values in arrays.items():
+        assert edited.constants.shape_of(name) == values.shape
+        assert edited.constants[name].dtype == values.dtype
+        np.testing.assert_array_equal(edited.constants[name], values)
+    assert edited.constants["listed"].tolist() == [1.0, 2.0]
+    with pytest.raises(ValueError, match="read-only"):
+        edited.constants["f"][0] = 1
+    written = {t.name: t for t in edited.to_model().graph.initializer}
+    for name in arrays:
+        assert written[name] == next(t for t in graph.initializer if t.name == name)
