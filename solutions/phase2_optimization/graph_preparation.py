@@ -2,7 +2,8 @@
 
 Functions give way to the nodes that they stand for, constants become initializers, what follows
 from constants alone is computed once, batch norms and constants per channel go into the layers
-before them, Identity and Dropout go away, and the opset rises to where QuantizeLinear knows
+before them, Identity, Dropout and whatever else changes nothing go away (OpenVINO crashes on
+integers around a Slice that cuts nothing off), and the opset rises to where QuantizeLinear knows
 channels (13) and int4 (21).
 """
 
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from solutions.phase2_optimization.batch_norm import fold_batch_norms
+from solutions.phase2_optimization.graph_passes.identities import drop_identities as drop_no_ops
 from solutions.phase2_optimization.graph_passes.norm_folding import fold_norms, fold_scales
 from solutions.phase2_optimization.onnx_protobuf import subgraphs
 from solutions.phase2_optimization.onnx_rewrite import (
@@ -50,6 +52,7 @@ def prepare(model: Model, opset: int = LEAST_OPSET) -> Model:
     inline_constants(graph)
     fold_constants(graph)
     drop_identities(graph)
+    drop_no_ops(graph)
     fold_batch_norms(graph)
     fold_norms(graph)
     fold_scales(graph)

@@ -19,6 +19,7 @@ from small_graphs import (
 
 from solutions.phase2_optimization.graph_preparation import opset_of, prepare
 from solutions.phase2_optimization.kernel_form import fit_to_kernels
+from solutions.phase2_optimization.pass_manager import optimize
 from solutions.phase2_optimization.quantize_graph import StaticSettings, quantize_static
 from zoo.errors import InferenceError
 
@@ -340,6 +341,29 @@ def test_weights_of_float_layers_are_not_rounded_behind_our_back(build, name, tm
     plain, fused = (run_onnxruntime(made.model, feeds, optimize)[0] for optimize in (False, True))
     step = max(activation_steps(made.model).values())
     assert np.abs(plain - fused).max() < step, "kernels may round a tie the other way, no more"
+
+
+def test_the_graph_optimizer_leaves_what_hides_integers():
+    net = SmallGraph([1, 3, 16, 16], seed=3)
+    x = net.node("MaxPool", net.relu(net.conv(net.input, CHANNELS, 3)), kernel_shape=[2, 2])
+    x = net.relu(conv(net, net.relu(conv(net, net.relu(conv(net, x))))))
+    model, kept = net.model(images_out(net, x)), {"Conv5": "asked"}
+    made = quantize_static(model, normal_batches([1, 3, 16, 16]), StaticSettings(keep_float=kept))
+    before = operators(made.model)
+    assert (before["Max"], before["Clip"]) == (1, 1)
+    after = operators(optimize(made.model).model)
+    assert (after["Max"], after["Clip"]) == (1, 1)
+
+
+def test_slices_that_cut_nothing_off_are_gone():
+    net = SmallGraph(SHAPE, seed=3)
+    x = net.conv(net.input, CHANNELS, 8)
+    x = sliced(net, net.node("Concat", x, conv(net, x), axis=1), 0, 1 << 40)
+    model = net.model(images_out(net, narrowed(net, x, 32)))
+    made = quantize_static(model, normal_batches(SHAPE))
+    assert operators(made.model)["Slice"] == 0
+    assert_within_bounds(model, made.model, normal_batches(SHAPE)[:1],
+                         [run_onnxruntime, run_openvino])
 
 
 def test_a_node_that_is_not_there_cannot_be_kept():

@@ -27,6 +27,8 @@ def drop_identities(graph: OnnxGraph) -> int:
             continue
         if any(map(graph.is_read, node.output[1:])) or not test(graph, node):
             continue
+        if _screens_integers(graph, node):
+            continue
         changed += graph.replace(node.output[0], node.input[0])
     return changed
 
@@ -69,6 +71,17 @@ def _is_wider(graph: OnnxGraph, node: Node, kept: int, other: int) -> bool:
 
 def _always(graph: OnnxGraph, node: Node) -> bool:
     return True
+
+
+def _screens_integers(graph: OnnxGraph, node: Node) -> bool:
+    """Whether a Clip or Max stands there to keep a runtime from carrying integers across it: see
+    ``hidden_integers``."""
+    if node.op_type not in ("Clip", "Max"):
+        return False
+    before = graph.producer.get(node.input[0])
+    after = [user.op_type for user in graph.uses(node.output[0])]
+    return (before is not None and before.op_type == "DequantizeLinear") or (
+        "QuantizeLinear" in after)
 
 
 def _single(graph: OnnxGraph, node: Node) -> bool:
