@@ -1,6 +1,9 @@
 """Each format that is present computes what eager PyTorch computes, for every batch size."""
 
+import shutil
+
 import numpy as np
+import onnx
 import pytest
 import torch
 from format_modules import (
@@ -65,6 +68,36 @@ def test_equals_eager(name, tmp_path) -> None:
 def test_onnxruntime_at_each_level(level, tmp_path, onnx_file) -> None:
     name = "onnxruntime" if level == "all" else f"onnxruntime-{level}"
     check(name, tmp_path, EXACT, Source("file", images(2), None, onnx_file))
+
+
+@pytest.mark.parametrize("name", ["onnxruntime-ours", "c"])
+def test_our_own_compiler(name, tmp_path, onnx_file) -> None:
+    if name == "c" and not any(shutil.which(each) for each in ("gcc", "cc", "clang")):
+        pytest.skip("no C compiler")
+    check(name, tmp_path, EXACT, Source("file", images(2), None, onnx_file))
+
+
+def test_the_size_includes_weights_beside_the_file(tmp_path, onnx_file) -> None:
+    from solutions.phase2_optimization.formats.onnx_source import onnx_bytes
+
+    whole = onnx_bytes(onnx_file)
+    assert whole == onnx_file.stat().st_size
+    path = tmp_path / "apart.onnx"
+    onnx.save_model(onnx.load(onnx_file), path, save_as_external_data=True, location="weights",
+                    size_threshold=0)
+    assert path.stat().st_size < 4 * 2_900 < onnx_bytes(path)
+    made = compile(Source("apart", images(2), None, path), "onnxruntime", several(tmp_path))
+    assert made.size_bytes == onnx_bytes(path)
+    (tmp_path / "weights").unlink()
+    with pytest.raises(InferenceError, match="ONNX Runtime"):
+        compile(Source("apart", images(2), None, path), "onnxruntime", several(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["compile", "compile-freezing", "aotinductor"])
+def test_a_missing_compiler_is_named(name, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda command: None)
+    with pytest.raises(InferenceError, match=r"needs a C\+\+ compiler"):
+        compile(small_source(), name, several(tmp_path))
 
 
 def test_onnxruntime_int8_is_near(tmp_path, onnx_file) -> None:

@@ -23,6 +23,7 @@ from solutions.phase2_optimization.formats.torch_runner import (
     batch_axes,
     require_torch,
     runner,
+    weight_bytes,
 )
 from solutions.phase2_optimization.formats.torchscript import trace_module
 from solutions.phase2_optimization.formats.trace_check import check_trace, probes
@@ -30,6 +31,7 @@ from solutions.phase2_optimization.onnx_rewrite import require_onnx
 from zoo.errors import InferenceError, MissingExtraError
 
 OLDEST, NEWEST_TRACED = 13, 20  # opsets: per-channel QDQ begins; the older exporter ends
+LARGEST = 1_800_000_000  # bytes of weights in one file: protobuf ends at 2 GiB
 TOLERANCE = 1e-3  # of the largest output
 
 
@@ -52,10 +54,11 @@ def export_dynamo(source: Source, options: FormatOptions, path: Path) -> Exporte
     opset = choose_opset(options.opset, newest=require_onnx().defs.onnx_opset_version())
     module, example = source.need_module(), as_tensors(options.example(source))
     shapes = batch_axes(source, max(options.sizes)) if options.is_dynamic else None
+    beside = weight_bytes(module) > LARGEST
 
     def write() -> None:
         torch.onnx.export(module, example, str(path), dynamo=True, opset_version=opset,
-                          dynamic_shapes=shapes, external_data=False, verbose=False,
+                          dynamic_shapes=shapes, external_data=beside, verbose=False,
                           input_names=input_names(source))
 
     return _exported(source, options, path, write, "the dynamo exporter")

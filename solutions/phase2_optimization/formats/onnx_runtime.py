@@ -16,10 +16,9 @@ from solutions.phase2_optimization.formats.compiled import (
     Outputs,
     Source,
     Stopwatch,
-    bytes_below,
     faults_of,
 )
-from solutions.phase2_optimization.formats.onnx_source import onnx_source
+from solutions.phase2_optimization.formats.onnx_source import onnx_bytes, onnx_source
 from zoo.errors import InferenceError, MissingExtraError
 
 LEVELS = {
@@ -72,7 +71,7 @@ def at_level(level: str, name: str = "", exporter: str = "dynamo") -> Callable[
         found = onnx_source(given, options, exporter)
         session = open_model(found.path, options.threads, level)
         return Compiled(name or f"onnxruntime-{level}", session_runner(session), watch.seconds(),
-                        bytes_below(found.path), "")
+                        onnx_bytes(found.path), "")
 
     return make
 
@@ -85,7 +84,7 @@ def int8(source: Source, options: FormatOptions) -> Compiled:
     path, detail = quantized_file(source, options)
     session = open_model(path, options.threads)
     return Compiled("onnxruntime-int8", session_runner(session), watch.seconds(),
-                    bytes_below(path), detail)
+                    onnx_bytes(path), detail)
 
 
 def cuda(source: Source, options: FormatOptions) -> Compiled:
@@ -103,4 +102,4 @@ def cuda(source: Source, options: FormatOptions) -> Compiled:
     if "CUDAExecutionProvider" not in session.get_providers():
         raise InferenceError("ONNX Runtime has no CUDA GPU here: it fell back to the CPU")
     return Compiled("onnxruntime-cuda", session_runner(session), watch.seconds(),
-                    bytes_below(found.path))
+                    onnx_bytes(found.path))

@@ -10,9 +10,20 @@ from solutions.phase2_optimization.formats.onnx_export import (
     export_dynamo,
     export_traced,
 )
+from solutions.phase2_optimization.onnx_rewrite import require_onnx
 
 Exporter = Callable[[Source, FormatOptions, Path], Exported]
 EXPORTERS: dict[str, Exporter] = {"dynamo": export_dynamo, "torchscript": export_traced}
+
+
+def onnx_bytes(path: Path) -> int:
+    """The bytes of an ONNX file, with the files of weights beside it that it names."""
+    model = require_onnx().load(str(path), load_external_data=False)
+    beside: set[Path] = {
+        path.parent / str(entry.value) for tensor in model.graph.initializer
+        for entry in tensor.external_data if entry.key == "location"
+    }
+    return path.stat().st_size + sum(each.stat().st_size for each in beside if each.is_file())
 
 
 class OnnxSource(NamedTuple):
