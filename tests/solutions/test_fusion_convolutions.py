@@ -191,6 +191,8 @@ def test_convolutions_with_other_weights_stay():
 @pytest.mark.parametrize("row", [
     ["relu", "MaxPool"], ["AveragePool", "tanh"], ["GlobalAveragePool"], ["GlobalMaxPool"],
     ["Resize"], ["residual"], ["square"], ["number"], ["gate"], ["concat"], ["relu", "transpose"],
+    ["relu", "ceil pool"], ["tanh", "ceil mean"], ["relu", "norm", "relu"], ["tanh", "scale"],
+    ["tanh", "shift", "clip"],
 ])
 @pytest.mark.parametrize("channels", [16, 20])
 def test_what_follows_stays_in_blocks(row, channels):
@@ -212,7 +214,25 @@ def global_gate(net, x, channels):
     return net.node("Mul", x, gate)
 
 
+def norm(net, x, channels):
+    numbers = [net.rng.uniform(0.5, 1.5, channels) for _ in range(4)]
+    return net.node("BatchNormalization", x, *(
+        net.constant(values.astype(np.float32)) for values in numbers))
+
+
+def per_channel(net, channels):
+    return net.constant(net.rng.uniform(0.5, 2, (channels, 1, 1)).astype(np.float32))
+
+
 STEPS = {
+    "norm": norm,
+    "scale": lambda net, x, c: net.node("Mul", per_channel(net, c), x),
+    "shift": lambda net, x, c: net.node("Sub", x, per_channel(net, c)),
+    "clip": lambda net, x, c: net.node("Clip", x, net.constant(np.float32(-0.4))),
+    "ceil pool": lambda net, x, c: net.node(
+        "MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1, dilations=[2, 2]),
+    "ceil mean": lambda net, x, c: net.node(
+        "AveragePool", x, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
     "relu": lambda net, x, c: net.relu(x),
     "tanh": lambda net, x, c: net.node("Tanh", x),
     "MaxPool": lambda net, x, c: net.node(
@@ -232,6 +252,31 @@ STEPS = {
         c, c + 32),
     "transpose": lambda net, x, c: net.node("Transpose", x, perm=[0, 2, 3, 1]),
 }
+
+
+@blocks
+def test_an_activation_after_a_scale_goes_along():
+    net = picture(16)
+    y = net.relu(norm(net, net.node("Tanh", net.conv(net.input, 16, 16)), 16))
+    model = net.model(y)
+    made, _ = rewritten(model, blocked_layout)
+    assert not operators(made)["Relu"] and operators(made)["Conv"] == 2
+    assert_same(model, made, reference=False)
+    both = net.model(net.node("Add", y, net.nodes[2].output[0]))  # the norm is read twice
+    made, _ = rewritten(both, blocked_layout)
+    assert operators(made)["Relu"] == 1
+    assert_same(both, made, reference=False)
+
+
+@blocks
+def test_a_mean_that_counts_what_it_pads_beyond_the_border_stays():
+    net = picture(16)
+    y = net.node("AveragePool", net.conv(net.input, 16, 16), kernel_shape=[2, 2], strides=[2, 2],
+                 ceil_mode=1, count_include_pad=1)
+    model = net.model(y)
+    made, changed = rewritten(model, blocked_layout)
+    assert changed == 1
+    assert_same(model, made, reference=False)
 
 
 @blocks

@@ -23,6 +23,7 @@ from solutions.phase2_optimization.graph_passes.blocked_operators import (
     convert_transpose,
     convert_unary,
 )
+from solutions.phase2_optimization.graph_passes.blocked_scaling import convert_norm
 from solutions.phase2_optimization.graph_passes.blocked_tensors import BlockedTensors
 from solutions.phase2_optimization.graph_passes.blocked_weights import (
     METADATA,
@@ -37,6 +38,7 @@ RULES: dict[str, Rule] = {
     "Add": convert_binary,
     "Sub": convert_binary,
     "Mul": convert_binary,
+    "BatchNormalization": convert_norm,
     "Concat": convert_concat,
     "Resize": convert_resize,
     "Upsample": convert_resize,

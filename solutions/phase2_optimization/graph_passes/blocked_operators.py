@@ -1,16 +1,18 @@
 """Operators other than convolutions in the blocked layout.
 
-What computes each number for itself does so in any layout. Pooling has kernels of its own. A gate
-of one number per channel and picture (squeeze and excitation) times a tensor is a depthwise
-convolution of kernel 1 whose weights are the gate: faster than leaving the layout and, for a gate
-that the network computes, just as possible, since an operator's weights may be any tensor.
+What computes each number for itself does so in any layout. Pooling has kernels of its own.
 """
 
 import numpy as np
 
+from solutions.phase2_optimization.graph_passes.blocked_scaling import (
+    multiply_by_gate,
+    scale_by_constant,
+)
 from solutions.phase2_optimization.graph_passes.blocked_tensors import BlockedTensors, Twin
 from solutions.phase2_optimization.graph_passes.blocked_weights import DOMAIN
-from solutions.phase2_optimization.onnx_rewrite import Node, attribute
+from solutions.phase2_optimization.graph_passes.fused_conv import activation_of
+from solutions.phase2_optimization.onnx_rewrite import Node, attribute, set_attribute
 
 # Functions that make finite numbers of the filling's finite numbers.
 UNARY = frozenset({
@@ -25,6 +27,8 @@ def convert_unary(tensors: BlockedTensors, node: Node) -> bool:
     twin = tensors.twins.get(node.input[0])
     if twin is None or any(name in tensors.twins for name in node.input[1:]):
         return False
+    if _joins_convolution(tensors, node, twin):
+        return True
     attributes = {item.name: attribute(node, item.name) for item in node.attribute}
     made = tensors.graph.add(node.op_type, [twin.name, *node.input[1:]], domain=node.domain,
                              **attributes)
@@ -36,10 +40,10 @@ def convert_binary(tensors: BlockedTensors, node: Node) -> bool:
     """Add, Mul, Sub of two twins of one shape, or of a twin and one number."""
     first, second = (tensors.twins.get(name) for name in node.input)
     if first is None or second is None:
-        return _with_number(tensors, node)
+        return _with_number(tensors, node) or scale_by_constant(tensors, node)
     shape, other = (tensors.shape(name)[1:] for name in node.input)  # batches may broadcast
     if shape != other or len(shape) != 3 or None in shape:
-        return _gated(tensors, node)
+        return multiply_by_gate(tensors, node)
     if not np.array_equal(first.places, second.places) or first.width != second.width:
         return False
     made = tensors.graph.add(node.op_type, [first.name, second.name])
@@ -52,11 +56,11 @@ def convert_pool(tensors: BlockedTensors, node: Node) -> bool:
     twin = tensors.twins.get(node.input[0])
     if twin is None or len(node.output) > 1 or len(tensors.shape(node.input[0])) != 4:
         return False
-    if any(step != 1 for step in attribute(node, "dilations", [])) \
-            or attribute(node, "storage_order", 0) or attribute(node, "ceil_mode", 0):
-        return False
+    if node.op_type == "AveragePool" and attribute(node, "ceil_mode", 0) and attribute(
+            node, "count_include_pad", 0):
+        return False  # the blocked kernel counts what lies behind the border, the plain one not
     attributes = {item.name: attribute(node, item.name) for item in node.attribute
-                  if item.name not in ("dilations", "storage_order", "ceil_mode")}
+                  if item.name != "storage_order"}
     made = tensors.graph.add(node.op_type, [twin.name], domain=DOMAIN, **attributes)
     tensors.convert(node, twin._replace(name=made.output[0]))
     return True
@@ -100,6 +104,19 @@ def convert_transpose(tensors: BlockedTensors, node: Node) -> bool:
     return tensors.graph.replace(node.output[0], made.output[0])
 
 
+def _joins_convolution(tensors: BlockedTensors, node: Node, twin: Twin) -> bool:
+    """Let a blocked convolution that has no activation yet compute this one."""
+    conv, activation = tensors.graph.producer.get(twin.name), activation_of(tensors.graph, node)
+    if activation is None or conv is None or (conv.op_type, conv.domain) != ("Conv", DOMAIN) \
+            or attribute(conv, "activation") or not tensors.graph.is_private(node.input[0]):
+        return False
+    set_attribute(conv, "activation", activation.name)
+    if activation.parameters:
+        set_attribute(conv, "activation_params", activation.parameters)
+    tensors.convert(node, twin)
+    return True
+
+
 def _with_number(tensors: BlockedTensors, node: Node) -> bool:
     """Arithmetic of a twin and a constant of one element."""
     for place in (0, 1):
@@ -110,25 +127,6 @@ def _with_number(tensors: BlockedTensors, node: Node) -> bool:
             continue
         names = [twin.name, other] if place == 0 else [other, twin.name]
         made = tensors.graph.add(node.op_type, names)
-        tensors.convert(node, twin._replace(name=made.output[0]))
-        return True
-    return False
-
-
-def _gated(tensors: BlockedTensors, node: Node) -> bool:
-    """A tensor [1, C, H, W] times a gate [1, C, 1, 1], both with twins."""
-    for place in (0, 1):
-        name, gate_name = node.input[place], node.input[1 - place]
-        twin, gate = tensors.twins[name], tensors.twins[gate_name]
-        shape, gate_shape = tensors.shape(name), tensors.shape(gate_name)
-        fits = len(shape) == len(gate_shape) == 4 and gate_shape == (1, shape[1], 1, 1)
-        if node.op_type != "Mul" or not fits or shape[0] != 1 \
-                or not np.array_equal(twin.places, gate.places) or twin.width != gate.width:
-            continue
-        graph = tensors.graph
-        target = graph.constant("filter_shape", np.array([twin.width, 1, 1, 1], np.int64))
-        weights = graph.add("Reshape", [gate.name, target])
-        made = graph.add("Conv", [twin.name, weights.output[0]], domain=DOMAIN, group=twin.width)
         tensors.convert(node, twin._replace(name=made.output[0]))
         return True
     return False

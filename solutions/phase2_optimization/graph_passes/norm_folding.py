@@ -34,7 +34,7 @@ def fold_norms(graph: OnnxGraph) -> int:
     for node in list(graph.nodes):
         if node.op_type != "BatchNormalization" or node.domain:
             continue
-        norm = _constant_norm(graph, node)
+        norm = constant_norm(graph, node)
         linear = _linear_before(graph, node.input[0])
         if norm is not None and linear is not None and linear.op_type != "MatMul":
             changed += _absorb(graph, linear, norm, node)
@@ -127,7 +127,7 @@ def _linear_before(graph: OnnxGraph, name: str) -> Node | None:
     return node if node is not None and graph.is_private(name) else None
 
 
-def _constant_norm(graph: OnnxGraph, node: Node) -> Norm | None:
+def constant_norm(graph: OnnxGraph, node: Node) -> Norm | None:
     """A batch norm's numbers, if they are constants and it does not train."""
     if attribute(node, "training_mode", 0) or sum(bool(name) for name in node.output) != 1:
         return None
