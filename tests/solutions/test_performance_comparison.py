@@ -110,6 +110,15 @@ def test_a_quick_variant_is_called_often_but_not_for_ever():
     assert len(log) == measured_variants.WARM_UP + measured_variants.MOST_CALLS
 
 
+def test_a_disturbed_warm_up_costs_a_variant_none_of_its_calls():
+    """Or it would be judged by its first, cold calls alone, beside others with many."""
+    clock, log = Clock(), []
+    disturbed = [0.002] * (measured_variants.WARM_UP - 1) + [0.3, 0.002]
+    variants = [fake("a", clock, [0.002], log), fake("b", clock, disturbed, log)]
+    found = latencies(variants, small_task(), rounds=1, clock=clock)
+    assert len(found["a"][0]) == len(found["b"][0]) == 10
+
+
 def test_figures_follow_from_the_times(monkeypatch):
     """Percentiles over all calls; speed-ups within rounds, so a slow round hurts nobody."""
     def times(variants, task, rounds):
