@@ -6,6 +6,7 @@ and shorter programs make smaller graphs.
 """
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx
@@ -17,15 +18,18 @@ BINARY = ("Add", "Sub", "Mul", "Max", "Min")
 NEUTRAL = (("Add", 0.0), ("Sub", 0.0), ("Mul", 1.0), ("Div", 1.0), ("Mul", 0.5), ("Add", 2.0))
 BATCH = 2  # what the free axis of the input becomes
 Instruction = tuple[int, int, int, int]
+Kind = Callable[["RandomGraph", str, str, int], str | None]
 
 
 class RandomGraph:
     """A model that grows; the values are computed along, so that every shape is known."""
 
-    def __init__(self) -> None:
+    def __init__(self, *sizes: int) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, np.ndarray] = {}
-        self.feeds = {"x": np.random.default_rng(5).normal(size=(BATCH, 3, 4)).astype(np.float32)}
+        self.sizes = sizes or (3, 4)
+        rng = np.random.default_rng(5)
+        self.feeds = {"x": rng.normal(size=(BATCH, *self.sizes)).astype(np.float32)}
         self.values = dict(self.feeds)
         self.floats = ["x"]
 
@@ -48,9 +52,12 @@ class RandomGraph:
     def shape(self, name: str) -> tuple[int, ...]:
         return self.values[name].shape
 
-    def run(self, program: list[Instruction]) -> "RandomGraph":
+    def run(
+        self, program: list[Instruction], kinds: Sequence[Kind] | None = None
+    ) -> "RandomGraph":
+        chosen = kinds or KINDS
         for operator, first, second, variant in program:
-            kind = KINDS[operator % len(KINDS)]
+            kind = chosen[operator % len(chosen)]
             made = kind(self, self.tensor(first), self.tensor(second), variant)
             if made is not None and self.values[made].size <= 4096:
                 self.floats.append(made)
@@ -62,7 +69,7 @@ class RandomGraph:
             outputs = [self.node("Neg", "x")]
         outputs = [name for name in outputs if name != "x"]
         graph = helper.make_graph(
-            self.nodes, "random", [helper.make_tensor_value_info("x", 1, ["N", 3, 4])],
+            self.nodes, "random", [helper.make_tensor_value_info("x", 1, ["N", *self.sizes])],
             [helper.make_tensor_value_info(n, 1, [None] * self.values[n].ndim) for n in outputs],
             [numpy_helper.from_array(values, name) for name, values in self.constants.items()])
         return helper.make_model(

@@ -12,7 +12,7 @@ from solutions.phase2_optimization.output_check import difference
 from solutions.phase2_optimization.pass_manager import optimize
 
 NUMBER = st.integers(0, 29)
-PROGRAMS = st.lists(st.tuples(NUMBER, NUMBER, NUMBER, NUMBER), min_size=1, max_size=14)
+PROGRAMS = st.lists(st.tuples(NUMBER, NUMBER, NUMBER, NUMBER), min_size=4, max_size=16)
 FEW = settings(max_examples=60, deadline=None, derandomize=True,
                suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 
