@@ -8,6 +8,7 @@ channels (13) and int4 (21).
 """
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from solutions.phase2_optimization.batch_norm import fold_batch_norms
 from solutions.phase2_optimization.graph_passes.identities import drop_identities as drop_no_ops
 from solutions.phase2_optimization.graph_passes.norm_folding import fold_norms, fold_scales
-from solutions.phase2_optimization.onnx_protobuf import subgraphs
+from solutions.phase2_optimization.onnx_protobuf import copy_without_weights, subgraphs
 from solutions.phase2_optimization.onnx_rewrite import (
     SUBGRAPHS,
     Array,
@@ -34,6 +35,7 @@ QUANTIZED = frozenset({
     "ConvInteger", "MatMulInteger", "MatMulNBits", "QGemm", "QLinearAdd", "DynamicQuantizeMatMul",
     "DynamicQuantizeLSTM", "MatMulIntegerToFloat", "QAttention",
 })
+SEEN_ELEMENTS = 1024  # of a constant that shapes may depend on
 LARGEST_FOLDED = 1 << 20  # elements of a constant that folding may make
 UNSTABLE = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
                       "Multinomial", "Bernoulli"})
@@ -60,11 +62,30 @@ def prepare(model: Model, opset: int = LEAST_OPSET) -> Model:
 
 
 def infer_shapes(model: Model) -> Model:
-    """The model with the shapes of its tensors, as far as they can be known beforehand."""
+    """A copy of the model with the shapes of its tensors, as far as they can be known beforehand.
+
+    The values of large weights say nothing about shapes: onnx sees them as inputs, which saves
+    most of the time.
+    """
+    onnx = require_onnx()
+    bare = copy_without_weights(model)
+    bare.ir_version = max(bare.ir_version, 4)
+    inputs = {value.name for value in bare.graph.input}
+    for tensor in model.graph.initializer:
+        if prod(tensor.dims) <= SEEN_ELEMENTS:
+            bare.graph.initializer.append(tensor)
+        elif tensor.name not in inputs:
+            bare.graph.input.append(onnx.helper.make_tensor_value_info(
+                tensor.name, tensor.data_type, tensor.dims))
     try:
-        return require_onnx().shape_inference.infer_shapes(model, data_prop=True)
+        known = onnx.shape_inference.infer_shapes(bare, data_prop=True).graph
     except Exception as error:  # onnx's own
         raise InferenceError(f"not a valid ONNX model: {_first_line(error)}") from error
+    made = copy_model(model)
+    del made.graph.value_info[:], made.graph.output[:]
+    made.graph.value_info.extend(known.value_info)
+    made.graph.output.extend(known.output)
+    return made
 
 
 def opset_of(model: Model) -> int:

@@ -53,7 +53,11 @@ FLOAT_OUTPUT = "its output is the network's: weights int8, result float"
 
 @dataclass(frozen=True)
 class StaticSettings:
-    """How a graph is quantized; nodes by the names that they have in the prepared model."""
+    """How a graph is quantized; nodes by the names that they have in the prepared model.
+
+    Whole layers can be kept in float, not tensors: an activation that does not stand 256 steps
+    keeps both its neighbours in float.
+    """
 
     calibrator: Callable[[], Calibrator] = MinMax
     keep_float: Mapping[str, str] = field(default_factory=dict)  # node name: reason
