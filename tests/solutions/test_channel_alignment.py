@@ -106,7 +106,7 @@ def test_a_chain_of_odd_convolutions_is_filled_up():
 @pytest.mark.parametrize(("name", "filled"), [
     ("relu", True), ("max pool", True), ("scaled", True), ("residual", True), ("first half", True),
     ("to the end", True), ("sized", False), ("attention", False), ("concat", False),
-    ("depthwise", False), ("normed", False), ("to minus one", False), ("constant", False),
+    ("depthwise", False), ("normed", False), ("to minus one", False), ("constant", True),
 ])
 def test_only_channels_that_nobody_counts_are_filled_up(name, filled):
     net = SmallGraph(SHAPE, seed=2)
