@@ -3,11 +3,11 @@
 from math import prod
 
 from solutions.phase2_optimization.c_backend.blocks import Blocks
+from solutions.phase2_optimization.c_backend.c_text import indent
 from solutions.phase2_optimization.c_backend.fusion import Group
 from solutions.phase2_optimization.c_backend.lowering import Lowering
 from solutions.phase2_optimization.c_backend.pointwise import Pointwise, applied, parameters
 from solutions.phase2_optimization.c_backend.program import NAME, Call, Value
-from solutions.phase2_optimization.c_backend.tiled import indent
 from solutions.phase2_optimization.onnx_rewrite import attribute
 from zoo.errors import InferenceError
 

@@ -10,12 +10,12 @@ from math import prod
 import numpy as np
 
 from solutions.phase2_optimization.c_backend.blocks import Floats
+from solutions.phase2_optimization.c_backend.c_text import indent
 from solutions.phase2_optimization.c_backend.elementwise import flat_kernel
 from solutions.phase2_optimization.c_backend.fusion import Group
 from solutions.phase2_optimization.c_backend.lowering import Lowering
 from solutions.phase2_optimization.c_backend.parts import title
 from solutions.phase2_optimization.c_backend.program import NAME, Call, Value
-from solutions.phase2_optimization.c_backend.tiled import indent
 from solutions.phase2_optimization.onnx_rewrite import Node, attribute
 from zoo.errors import InferenceError
 

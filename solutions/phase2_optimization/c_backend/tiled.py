@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 
+from solutions.phase2_optimization.c_backend.c_text import indent, plus, times
 from solutions.phase2_optimization.c_backend.pointwise import Pointwise, applied, parameters
 from solutions.phase2_optimization.c_backend.program import NAME
 from solutions.phase2_optimization.c_backend.window import Tile, Window, row_loop, tiles
@@ -37,7 +38,8 @@ class Dense:
 
     segments: tuple[Segment, ...]
     takes = ("x", "weights", "bias")
-    start = "load{width}(bias + {k})"
+    start = "load{width}(bias{k})"
+    name = "convolution"
 
     def row_weights(self, window: Window, vectors: int) -> int:
         """Floats of weights for one vertical tap."""
@@ -57,7 +59,7 @@ class Dense:
 
 
 def _segment(window: Window, tile: Tile, s: Segment, blocks: int, width: int) -> list[str]:
-    head = f"const float *in = x + {s.offset} + pixel * {s.pixel_step};"
+    head = f"const float *in = x{plus(s.offset)} + {times('pixel', s.pixel_step)};"
     if s.blocks > 1:
         lines = ["{", f"    {head}", f"    for (int b = 0; b < {s.blocks}; b++, in += {s.step}) {{"]
         return [*lines, *indent(_taps(window, tile, s, blocks, width), 2), "    }", "}"]
@@ -66,14 +68,13 @@ def _segment(window: Window, tile: Tile, s: Segment, blocks: int, width: int) ->
 
 def _taps(window: Window, tile: Tile, s: Segment, blocks: int, width: int) -> list[str]:
     taps, stride, dilation = window.kernel[1], window.strides[1], window.dilations[1]
-    everything = range(tile.pixels)
+    everything, apart = range(tile.pixels), stride * s.pixel_step
     if tile.whole and s.channels == s.pixel_step and s.channel_step == 1 and dilation == 1:
         # channels of neighbouring taps lie one after another
-        return _channels(s.channels * taps, 1, stride * s.pixel_step, everything, blocks, width)
+        return _channels(s.channels * taps, 1, apart, everything, blocks, width)
     if tile.whole:
-        step = dilation * s.pixel_step
-        inner = _channels(s.channels, s.channel_step, stride * s.pixel_step, everything, blocks,
-                          width, f"kx * {step} + ")
+        inner = _channels(s.channels, s.channel_step, apart, everything, blocks, width,
+                          kx=f" + kx * {dilation * s.pixel_step}")
         return [f"for (int kx = 0; kx < {taps}; kx++) {{", *indent(inner), "}"]
     lines = []
     for tap in range(taps):
@@ -81,22 +82,21 @@ def _taps(window: Window, tile: Tile, s: Segment, blocks: int, width: int) -> li
         if not seen:
             lines.append(f"w += {s.channels * blocks * width};")
             continue
-        inner = _channels(s.channels, s.channel_step, stride * s.pixel_step, seen, blocks, width,
-                          f"{tap * dilation * s.pixel_step} + ")
-        lines += inner
+        lines += _channels(s.channels, s.channel_step, apart, seen, blocks, width,
+                           tap * dilation * s.pixel_step)
     return lines
 
 
 def _channels(
     count: int, step: int, pixel_step: int, seen: Sequence[int], blocks: int, width: int,
-    base: str = "",
+    base: int = 0, kx: str = "",
 ) -> list[str]:
     """Sums over input channels: one vector of weights times one input value, for each pixel."""
-    index = base + ("c" if step == 1 else f"c * {step}")
+    index = times("c", step) + kx
     lines = [f"for (int c = 0; c < {count}; c++, w += {blocks * width}) {{"]
-    lines += [f"    const v{width} w{k} = load{width}(w + {k * width});" for k in range(blocks)]
+    lines += [f"    const v{width} w{k} = load{width}(w{plus(k * width)});" for k in range(blocks)]
     for p in seen:
-        value = f"in[{index} + {p * pixel_step}]" if p else f"in[{index}]"
+        value = f"in[{index}{plus(base + p * pixel_step)}]"
         lines += [f"    a{k}_{p} += w{k} * {value};" for k in range(blocks)]
     return [*lines, "}"]
 
@@ -107,6 +107,7 @@ class PerChannel:
 
     takes: tuple[str, ...]
     start: str
+    name: str  # for readers
     tap: str  # a statement on {a}, the sum, {w}, the tap's weights, and {x}, the input's vector
     weighted: bool = False
 
@@ -119,13 +120,13 @@ class PerChannel:
         lines = [f"const float *in = x + pixel * {width};"]
         everything = range(tile.pixels)
         if tile.whole:
-            step = window.dilations[1] * width
+            step = f" + kx * {window.dilations[1] * width}"
             return [*lines, f"for (int kx = 0; kx < {window.kernel[1]}; kx++) {{",
-                    *indent(self._pixels(window, f"kx * {step}", "kx", everything, width)), "}"]
+                    *indent(self._pixels(window, step, "kx", everything, width)), "}"]
         for tap in range(window.kernel[1]):
             seen = [p for p in everything if window.inside(tile.start + p, tap)]
             if seen:
-                base = str(tap * window.dilations[1] * width)
+                base = plus(tap * window.dilations[1] * width)
                 lines += ["{", *indent(self._pixels(window, base, str(tap), seen, width)), "}"]
         return lines
 
@@ -137,14 +138,16 @@ class PerChannel:
             place = f"(ky * {window.kernel[1]} + {tap}) * {width}"
             lines.append(f"const v{width} w = load{width}(weights + {place});")
         for p in seen:
-            x = f"load{width}(in + {base} + {p * window.strides[1] * width})"
+            x = f"load{width}(in{base}{plus(p * window.strides[1] * width)})"
             lines.append(self.tap.format(a=f"a0_{p}", x=x, w="w", width=width))
         return lines
 
 
-DEPTHWISE = PerChannel(("x", "weights", "bias"), "load{width}(bias)", "{a} += {w} * {x};", True)
-MAX_POOL = PerChannel(("x",), "splat{width}(-INFINITY)", "{a} = max{width}({a}, {x});")
-SUM_POOL = PerChannel(("x",), "splat{width}(0.0f)", "{a} += {x};")
+DEPTHWISE = PerChannel(("x", "weights", "bias"), "load{width}(bias)", "depthwise convolution",
+                       "{a} += {w} * {x};", True)
+MAX_POOL = PerChannel(("x",), "splat{width}(-INFINITY)", "maximum",
+                      "{a} = max{width}({a}, {x});")
+SUM_POOL = PerChannel(("x",), "splat{width}(0.0f)", "average", "{a} += {x};")
 
 
 @dataclass(frozen=True)
@@ -168,7 +171,14 @@ class TiledKernel:
         if self.groups > 1:
             body = [f"for (int g = 0; g < {self.groups}; g++) {{", *indent(body),
                     *indent(self._advance()), "}"]
-        return "\n".join([f"static void {NAME}({head})", "{", *indent(body), "}"])
+        return "\n".join([self._about(), f"static void {NAME}({head})", "{", *indent(body), "}"])
+
+    def _about(self) -> str:
+        w = self.window
+        sizes = [f"{a}x{b}" for a, b in (w.kernel, w.strides, w.dilations, w.size, w.out)]
+        return (f"/* {self.layer.name}, windows {sizes[0]}, strides {sizes[1]}, dilations "
+                f"{sizes[2]}: {sizes[3]} -> {sizes[4]} pixels,\n   blocks of "
+                f"{self.width} channels: {self.groups} x {self.blocks} */")
 
     def _advance(self) -> list[str]:
         x, weights = self.layer.steps(self.window, self.blocks, self.width)
@@ -190,21 +200,21 @@ class TiledKernel:
     def _tile(self, tile: Tile) -> list[str]:
         window = self.window
         end = tile.start + tile.pixels * tile.repeat
-        place = f"ox * {window.strides[1]} - {window.pads[1]}"
+        place = f"{times('ox', window.strides[1])}{plus(-window.pads[1])}"
+        row = f"(top + {times('ky', window.dilations[0])})"
         lines = [f"for (int ox = {tile.start}; ox < {end}; ox += {tile.pixels}) {{"]
         for k in range(self.blocks):
-            start = self.layer.start.format(width=self.width, k=k * self.width)
+            start = self.layer.start.format(width=self.width, k=plus(k * self.width))
             sums = ", ".join(
                 f"a{k}_{p} = {start if p == 0 else f'a{k}_0'}" for p in range(tile.pixels)
             )
             lines.append(f"    v{self.width} {sums};")
         lines += [
             "    for (int ky = first; ky < last; ky++) {",
-            f"        const int pixel = (top + ky * {window.dilations[0]}) * {window.size[1]} + "
-            f"{place};",
+            f"        const int pixel = {row} * {window.size[1]} + {place};",
             *indent(self.layer.taps(window, tile, self.blocks, self.width), 2),
             "    }",
-            f"    const long at = (oy * {window.out[1]} + ox) * {self.width};",
+            f"    const long at = (oy * {window.out[1]}L + ox) * {self.width};",
         ]
         return [*lines, *indent(self._store(tile)), "}"]
 
@@ -213,7 +223,7 @@ class TiledKernel:
         lines = []
         for k in range(self.blocks):
             for p in range(tile.pixels):
-                at = f"at + {k * plane + p * self.width}"
+                at = f"at{plus(k * plane + p * self.width)}"
                 name = f"a{k}_{p}"
                 if self.counts is not None:
                     lines.append(f"{name} /= {self._count(tile, p)};")
@@ -231,8 +241,3 @@ class TiledKernel:
             return f"{rows[0] * pixels[0]}.0f"
         table = ", ".join(str(row * pixels[0]) for row in rows)
         return f"(float)(const int[]){{{table}}}[oy]"
-
-
-def indent(lines: Sequence[str], depth: int = 1) -> list[str]:
-    """The lines, four blanks further right for each level."""
-    return ["    " * depth + line for line in lines]

@@ -9,6 +9,8 @@ code is written, so that the code asks nothing and the image needs no frame of z
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from solutions.phase2_optimization.c_backend.c_text import plus, times
+
 
 @dataclass(frozen=True)
 class Window:
@@ -72,7 +74,7 @@ def row_loop(window: Window) -> list[str]:
     kernel, stride, step, pad = (window.kernel[0], window.strides[0], window.dilations[0],
                                  window.pads[0])
     lines = [f"for (int oy = 0; oy < {rows}; oy++) {{",
-             f"    const int top = oy * {stride} - {pad};"]
+             f"    const int top = {times('oy', stride)}{plus(-pad)};"]
     bottom = (rows - 1) * stride - pad + (kernel - 1) * step
     if pad == 0 and bottom < height:
         return [*lines, f"    const int first = 0, last = {kernel};"]
