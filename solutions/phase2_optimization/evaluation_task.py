@@ -62,7 +62,8 @@ def onnx_run(model: Model) -> Run:
 def openvino_run(model: Model, precision: str) -> Run:
     """A model in OpenVINO on one thread, computing in ``precision`` ("f32", "bf16", "f16").
 
-    Raises MissingExtraError where OpenVINO is not installed, InferenceError where it refuses.
+    Raises MissingExtraError where OpenVINO is not installed, InferenceError where it refuses, and
+    where this processor has no such arithmetic: OpenVINO then takes another, and does not say so.
     """
     try:
         import openvino
@@ -74,9 +75,13 @@ def openvino_run(model: Model, precision: str) -> Run:
     try:
         network = core.read_model(model.SerializeToString(), b"")
         names = [value.name for value in model.graph.input]
-        request = core.compile_model(network, "CPU", options).create_infer_request()
+        compiled = core.compile_model(network, "CPU", options)
+        request = compiled.create_infer_request()
     except RuntimeError as error:
         raise InferenceError(f"OpenVINO refuses the model: {first_line(error)}") from error
+    taken = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    if taken != precision:
+        raise InferenceError(f"this processor has no {precision}: OpenVINO computes in {taken}")
 
     def run(feeds: Feeds) -> Outputs:
         found = request.infer([feeds[name] for name in names if name in feeds])

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.errors import InferenceError, MissingExtraError
+from solutions.phase2_optimization.onnx_rewrite import require_onnx
+from zoo.errors import InferenceError
 
 Floats = NDArray[np.float32]
 Bits16 = NDArray[np.uint16]
@@ -46,24 +47,19 @@ def from_bfloat16(bits: Bits16) -> Floats:
 
 def store_float16(model: Any) -> Any:
     """A copy of an ONNX model whose weights are stored as float16 and computed with as float32."""
-    from onnx import TensorProto
-
-    return _store(model, TensorProto.FLOAT16, lambda values: to_float16(values).tobytes())
+    kind = require_onnx().TensorProto.FLOAT16
+    return _store(model, kind, lambda values: to_float16(values).tobytes())
 
 
 def store_bfloat16(model: Any) -> Any:
     """A copy of an ONNX model whose weights are stored as bfloat16 and computed with as float32."""
-    from onnx import TensorProto
-
-    return _store(model, TensorProto.BFLOAT16, lambda values: to_bfloat16(values).tobytes())
+    kind = require_onnx().TensorProto.BFLOAT16
+    return _store(model, kind, lambda values: to_bfloat16(values).tobytes())
 
 
 def _store(model: Any, kind: int, encode: Callable[[Floats], bytes]) -> Any:
     """Replace each large float32 initializer by a 16-bit one and a Cast, which runtimes fold."""
-    try:
-        import onnx
-    except ImportError as error:
-        raise MissingExtraError("onnx", "learn") from error
+    onnx = require_onnx()
     version = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
     if version < 13:
         raise InferenceError(f"16-bit weights need opset 13, this model has {version}: convert it")

@@ -114,6 +114,20 @@ def test_runs_in_both_runtimes_agree():
         openvino_run(unknown_operator(), "f32")
 
 
+@pytest.mark.parametrize(("precision", "capability"), [("bf16", "BF16"), ("f16", "FP16")])
+def test_a_precision_that_the_processor_lacks_is_refused(precision, capability):
+    """OpenVINO would take another one without a word."""
+    import openvino
+
+    model, feeds = classifier(), normal_batches([1, 3, 6, 6], 1)[0]
+    if capability in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        found = openvino_run(model, precision)(feeds)[0]
+        assert not np.array_equal(found, openvino_run(model, "f32")(feeds)[0])
+    else:
+        with pytest.raises(InferenceError, match=f"this processor has no {precision}"):
+            openvino_run(model, precision)
+
+
 def unknown_operator():
     node = helper.make_node("Strange", ["x"], ["y"], domain="nobody.knows")
     value = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1]) for n in ("x", "y")]
