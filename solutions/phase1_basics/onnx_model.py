@@ -6,6 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from solutions.phase1_basics.channel_blocks import check_channel_blocks
 from solutions.phase1_basics.model import ModelAbout
 from solutions.phase1_basics.tensor_spec import TensorSpec, check_batch
 from zoo.errors import InferenceError
@@ -27,8 +28,9 @@ class OnnxModel:
     none of them can run falls to the next. ``inputs`` and ``outputs`` name dtypes as ONNX does,
     ``input_spec`` and ``output_spec`` as NumPy does.
 
-    Raises InferenceError where the file is missing or not a model that the runtime accepts, or
-    where ``device`` (``cpu``, ``cuda``, ``cuda:1``) is none that this ONNX Runtime can use.
+    Raises InferenceError where the file is missing or not a model that the runtime accepts, where
+    it was compiled for another processor, or where ``device`` (``cpu``, ``cuda``, ``cuda:1``) is
+    none that this ONNX Runtime can use.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class OnnxModel:
         self.inputs = [_spec(node) for node in self._session.get_inputs()]
         self.outputs = [_spec(node) for node in self._session.get_outputs()]
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        check_channel_blocks(self.metadata)
         self.input_spec = tuple(_numpy_spec(spec) for spec in self.inputs)
         self.output_spec = tuple(_numpy_spec(spec) for spec in self.outputs)
         self.about = ModelAbout(f"ONNX Runtime {ort.__version__}", device)

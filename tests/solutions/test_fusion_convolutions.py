@@ -7,6 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
 
+from solutions.phase1_basics.channel_blocks import PROBE
+from solutions.phase1_basics.onnx_model import OnnxModel
+from solutions.phase2_optimization.formats.onnx_runtime import open_model, session_runner
 from solutions.phase2_optimization.graph_passes.blocked_layout import (
     blocked_layout,
     to_blocked_layout,
@@ -28,9 +31,10 @@ from tests.solutions.fusion_checks import (
     assert_fires,
     assert_same,
     assert_stays,
+    feeds_of,
     rewritten,
 )
-from tests.solutions.small_graphs import SmallGraph, operators
+from tests.solutions.small_graphs import SmallGraph, operators, run_onnxruntime
 from zoo.errors import InferenceError
 
 BLOCK = runtime_block_size()
@@ -322,6 +326,30 @@ def test_a_model_for_another_processor_is_refused():
     with pytest.raises(InferenceError, match=r"8 channels at a time.* 16 on this one"):
         check_block_size(eight, here=16)
     assert to_blocked_layout(OnnxGraph(graph_model), 1) == 0
+
+
+def test_the_probe_is_one_reorder_of_four_channels():
+    probe = onnx.load_from_string(PROBE)
+    (node,) = probe.graph.node
+    assert (node.op_type, node.domain) == ("ReorderInput", "com.microsoft.nchwc")
+    assert runtime_block_size() in (1, 8, 16)
+
+
+@blocks
+def test_a_compiled_file_loads_where_it_fits_and_nowhere_else(tmp_path):
+    net = picture(32)
+    model = net.model(net.relu(net.conv(net.input, 32, 32)))
+    fitting, other = OnnxGraph(model), OnnxGraph(model)
+    assert to_blocked_layout(fitting, BLOCK) and to_blocked_layout(other, BLOCK // 2)
+    onnx.save(fitting.to_model(), tmp_path / "fitting.onnx")
+    onnx.save(other.to_model(), tmp_path / "other.onnx")
+    feeds = feeds_of(model)
+    expected = run_onnxruntime(model, feeds)[0]
+    for load in (lambda path: OnnxModel(path).predict(feeds["x"]),
+                 lambda path: session_runner(open_model(path, 1))([feeds["x"]])[0]):
+        np.testing.assert_allclose(load(tmp_path / "fitting.onnx"), expected, atol=1e-5)
+        with pytest.raises(InferenceError, match="compile it anew here"):
+            load(tmp_path / "other.onnx")
 
 
 def random_network(seed, steps):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from solutions.phase1_basics.channel_blocks import check_channel_blocks
 from solutions.phase2_optimization.formats.compiled import (
     Batch,
     Compiled,
@@ -30,7 +31,8 @@ LEVELS = {
 def open_model(
     path: Path, threads: int, level: str = "all", provider: str = "CPUExecutionProvider"
 ) -> Any:
-    """A session. Raises MissingExtraError without ONNX Runtime, InferenceError where it refuses."""
+    """A session. Raises MissingExtraError without ONNX Runtime, InferenceError where it refuses,
+    or where the model was compiled for another processor."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -46,7 +48,9 @@ def open_model(
     # idle threads that spin would slow whoever runs next
     settings.add_session_config_entry("session.force_spinning_stop", "1")
     with faults_of("ONNX Runtime"):
-        return onnxruntime.InferenceSession(str(path), settings, providers=[provider])
+        session = onnxruntime.InferenceSession(str(path), settings, providers=[provider])
+    check_channel_blocks(session.get_modelmeta().custom_metadata_map)
+    return session
 
 
 def session_runner(session: Any) -> Callable[[Batch], Outputs]:

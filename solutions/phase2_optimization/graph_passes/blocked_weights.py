@@ -17,29 +17,28 @@ Source: Georganas et al., arXiv:1808.05567, section II; the forms are ONNX Runti
 (com.microsoft.nchwc).
 """
 
-import functools
-import tempfile
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
-from solutions.phase2_optimization.onnx_rewrite import Model, require_onnx
-from zoo.errors import InferenceError, MissingExtraError
+from solutions.phase1_basics.channel_blocks import (
+    METADATA,
+    check_channel_blocks,
+    runtime_block_size,
+)
+from solutions.phase2_optimization.onnx_rewrite import Model
+
+__all__ = [
+    "DOMAIN", "METADATA", "block_size_of", "blocked_filter", "check_block_size",
+    "output_blocked_filter", "padded_channels", "runtime_block_size",
+]
 
 Floats = NDArray[np.float32]
 DOMAIN = "com.microsoft.nchwc"
-METADATA = "nchwc_block_size"
 
 
 def padded_channels(channels: int, block: int) -> int:
     """The number of channels with the last block filled."""
     return -(-channels // block) * block
-
-
-def padded_vector(values: Floats, block: int) -> Floats:
-    """One number per channel [C], zeros for the filled channels: [C up to a block]."""
-    return np.pad(values, (0, padded_channels(len(values), block) - len(values)))
 
 
 def blocked_filter(weights: Floats, block: int) -> Floats:
@@ -64,32 +63,6 @@ def output_blocked_filter(weights: Floats, block: int) -> Floats:
     return np.ascontiguousarray(split.transpose(0, 2, 3, 4, 1)).reshape(filled.shape)
 
 
-@functools.cache
-def runtime_block_size() -> int:
-    """The block size of ONNX Runtime on this processor; 1 where it knows no blocked layout.
-
-    It is asked, not guessed from the processor: it optimizes a convolution with one output
-    channel and writes down with how many it will really compute. Raises MissingExtraError where
-    ONNX Runtime is not installed.
-    """
-    onnx = require_onnx()
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingExtraError("onnxruntime", "edge") from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "optimized.onnx"
-        options.optimized_model_filepath = str(path)
-        onnxruntime.InferenceSession(
-            _one_convolution(), options, providers=["CPUExecutionProvider"])
-        graph = onnx.load(str(path)).graph
-    convs = [node for node in graph.node if node.domain == DOMAIN and node.op_type == "Conv"]
-    shapes = {tensor.name: tensor.dims for tensor in graph.initializer}
-    return int(shapes[convs[0].input[1]][0]) if convs else 1
-
-
 def block_size_of(model: Model) -> int | None:
     """The block size that a model was compiled for; None where it is in no blocked layout."""
     found = [item.value for item in model.metadata_props if item.key == METADATA]
@@ -101,25 +74,4 @@ def check_block_size(model: Model, here: int | None = None) -> None:
 
     Raises InferenceError. ``here`` is this processor's block size, asked for if not given.
     """
-    wanted = block_size_of(model)
-    if wanted is None:
-        return
-    present = runtime_block_size() if here is None else here
-    if wanted != present:
-        raise InferenceError(
-            f"the model was compiled for processors that compute {wanted} channels at a time; "
-            f"ONNX Runtime computes {present} on this one: compile it anew here"
-        )
-
-
-def _one_convolution() -> bytes:
-    onnx = require_onnx()
-    helper, number = onnx.helper, onnx.TensorProto.FLOAT
-    weights = onnx.numpy_helper.from_array(np.ones((1, 3, 1, 1), np.float32), "w")
-    graph = helper.make_graph(
-        [helper.make_node("Conv", ["x", "w"], ["y"])], "probe",
-        [helper.make_tensor_value_info("x", number, [1, 3, 8, 8])],
-        [helper.make_tensor_value_info("y", number, [1, 1, 8, 8])], [weights])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    written: bytes = model.SerializeToString()
-    return written
+    check_channel_blocks({item.key: item.value for item in model.metadata_props}, here)
