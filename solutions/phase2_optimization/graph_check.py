@@ -25,6 +25,7 @@ def check_model(model: Model, folder: Path | None = None) -> None:
         raise InferenceError("not an ONNX model: it holds no graph")
     if not model.graph.output:
         raise InferenceError("the graph has no outputs: it is empty, or no whole model")
+    _check_texts(model)
     _check_opsets(model)
     _check_names(model.graph, frozenset())
     for _ in GraphIndex(model).ordered():  # raises where there is a cycle
@@ -61,6 +62,19 @@ def _newest() -> int:
 
 def _domain(name: str) -> str:
     return "" if name in ONNX_DOMAINS else name
+
+
+def _check_texts(model: Model) -> None:
+    """Names that are no UTF-8: protobuf hands them over as bytes, and fails on them later."""
+    texts = [value for part in (model, model.graph) for field, value in part.ListFields()
+             if field.type == field.TYPE_STRING]
+    texts += [tensor.name for tensor in model.graph.initializer]
+    for node in all_nodes(model.graph):
+        texts += [node.op_type, node.domain, node.name, *node.input, *node.output]
+        texts += [item.name for item in node.attribute]
+    broken = next((text for text in texts if not isinstance(text, str)), None)
+    if broken is not None:
+        raise InferenceError(f"the model holds a name that is no text: {broken!r}")
 
 
 def _check_opsets(model: Model) -> None:

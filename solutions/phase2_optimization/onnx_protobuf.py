@@ -145,7 +145,7 @@ def captured_names(node: Node) -> set[str]:
     for graph in subgraphs(node):
         found.update(value.name for value in graph.output)
         for inner in graph.node:
-            found.update(inner.input)
+            found.update(filter(None, inner.input))
             found |= captured_names(inner)
     return found
 

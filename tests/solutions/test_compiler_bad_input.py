@@ -289,6 +289,35 @@ def test_every_truncation_is_one_line(tmp_path: Path) -> None:
             assert "\n" not in str(error)
 
 
+def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    whole = parsed(SMALL).SerializeToString()
+    for name in (b"Identity", b"Exp"):
+        path.write_bytes(whole.replace(name, name[:-1] + b"\xff"))
+        assert "no text" in refused(read_model(path).model)
+
+
+def test_bytes_changed_at_random_are_one_line_or_a_model(tmp_path: Path) -> None:
+    whole = parsed("""(bool c, float[N, 4] x) => (float[N, 4] y)
+        <float[4] w = {1.0, 2.0, 0.0, 1.0}, int64[2] s = {-1, 4}> {
+        a = Identity(x)  b = Add(a, w)  d = Reshape(b, s)
+        y = If(c) <then_branch = t () => (float[N, 4] p) { p = Add(d, w) },
+                   else_branch = e () => (float[N, 4] q) { q = Neg(a) }> }""").SerializeToString()
+    rng = np.random.default_rng(0)
+    path, optimized = tmp_path / "m.onnx", 0
+    for _ in range(200):
+        changed = bytearray(whole)
+        for place in rng.integers(0, len(whole), rng.integers(1, 4)):
+            changed[place] = rng.choice([0, 1, 255, rng.integers(256)])
+        path.write_bytes(changed)
+        try:
+            model, folder = read_model(path)
+            optimized += optimize(model, folder=folder).nodes_after > 0
+        except InferenceError as error:
+            assert "\n" not in str(error)
+    assert optimized > 10
+
+
 def command(*arguments: object) -> tuple[int, str]:
     result = CliRunner().invoke(compile_command, [str(a) for a in arguments], standalone_mode=False)
     if result.exception is not None:
