@@ -7,6 +7,7 @@ from onnx import parser
 
 from solutions.phase2_optimization.onnx_rewrite import OnnxGraph
 from solutions.phase2_optimization.pass_manager import optimize
+from solutions.phase2_optimization.pass_order import ONNXRUNTIME_STAGES
 from zoo.errors import InferenceError
 
 TWO = """
@@ -146,3 +147,9 @@ def test_unsound_graphs_are_refused() -> None:
     broken.graph.node[1].input[0] = "nobody"
     with pytest.raises(InferenceError, match="'nobody', which nobody makes"):
         optimize(broken)
+
+
+def test_every_pass_has_a_name_of_its_own_and_a_proof() -> None:
+    passes = {one for stage in ONNXRUNTIME_STAGES for one in stage}
+    assert len({one.__name__ for one in passes}) == len(passes) >= 40
+    assert [one.__name__ for one in passes if "Proof:" not in (one.__doc__ or "")] == []
