@@ -14,6 +14,8 @@ from zoo.errors import InferenceError, MissingExtraError
 os.environ.setdefault("NNCF_CI", "1")  # before it is imported: it tells its makers of each use
 RANKED_BY = 8  # validation inputs: each layer's rank costs a run over all of them
 
+MOST_STEPS = 30  # groups of layers that it turns back to float, one after the other
+
 
 def quantize_default(model: Model, batches: Sequence[Feeds]) -> Model:
     """``nncf.quantize`` with nothing but the calibration data.
@@ -45,7 +47,7 @@ def quantize_with_accuracy_control(
             copy_model(model), data, nncf.Dataset(list(range(count))), validate, max_drop=loss,
             drop_type=nncf.DropType.RELATIVE, subset_size=len(batches),
             advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
-                ranking_subset_size=min(count, RANKED_BY)),
+                ranking_subset_size=min(count, RANKED_BY), max_num_iterations=MOST_STEPS),
         )
 
 
