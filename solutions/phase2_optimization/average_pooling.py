@@ -13,8 +13,8 @@ counts and the tensor reaches below zero.
 import numpy as np
 
 from solutions.phase2_optimization.onnx_rewrite import Node, OnnxGraph, attribute, set_attribute
+from solutions.phase2_optimization.placement import LAYERS
 
-LAYERS = frozenset({"Conv", "Gemm", "MatMul"})
 KEPT = ("auto_pad", "dilations", "kernel_shape", "pads", "strides")
 
 
