@@ -269,6 +269,20 @@ def test_constants_per_channel_go_into_the_convolution(operator, tmp_path):
     assert_within_bounds(model, made.model, normal_batches(SHAPE)[:1], [run_onnxruntime])
 
 
+@pytest.mark.parametrize("axes", [1, 3])
+def test_convolutions_along_one_and_three_axes(axes):
+    shape = [2, 8, *[6] * axes]
+    net = SmallGraph(shape, seed=3)
+    x = net.node("Conv", net.input, net.constant(net.weights(16, 8, *[3] * axes)),
+                 net.constant(net.weights(16)), auto_pad="SAME_UPPER")
+    x = net.node("Conv", net.relu(x), net.constant(net.weights(16, 16, *[1] * axes)))
+    x = net.node("Conv", net.node("Add", x, x), net.constant(net.weights(4, 16, *[1] * axes)))
+    model, batches = net.model(x), normal_batches(shape)
+    made = quantize_static(model, batches)
+    assert len(made.integer_layers) == 2
+    assert_within_bounds(model, made.model, batches[:1], [run_onnxruntime, run_openvino])
+
+
 def test_a_product_of_two_activations_is_integer(tmp_path):
     net = SmallGraph([2, 6, 16], seed=4)
     left = net.node("MatMul", net.input, net.constant(net.weights(16, 16)))
