@@ -99,8 +99,12 @@ class BlockedTensors:
         return str(node.output[0])
 
     def _plain(self, name: str, twin: Twin) -> str:
-        """A plain tensor from a twin."""
-        assert twin.is_dense, f"{name}: channels with gaps cannot be brought back"
+        """A plain tensor from a twin; what lies in gaps is brought back, too, and left out."""
+        if not twin.is_dense:
+            whole = self.graph.add("ReorderOutput", [twin.name], domain=DOMAIN,
+                                   channels=twin.width)
+            places = self.graph.constant("places", twin.places)
+            return str(self.graph.add("Gather", [whole.output[0], places], axis=1).output[0])
         if twin.channels == twin.width and self.shape(name)[2:] == (1, 1):
             return twin.name
         node = self.graph.add("ReorderOutput", [twin.name], domain=DOMAIN, channels=twin.channels)
