@@ -21,10 +21,10 @@ class Latency:
     """How long a format takes for one batch size; seconds."""
 
     batch: int
-    p50: float  # over all calls
-    low: float  # quartiles of the rounds' medians
+    p50: float  # median of the rounds' medians
+    low: float  # their quartiles
     high: float
-    p90: float
+    p90: float  # of all calls
     speedup: float  # over the base in the same round: median
     speedup_low: float  # quartiles
     speedup_high: float
@@ -43,8 +43,8 @@ class Rounds:
         turns = self.seconds[name][batch]
         medians = np.array([np.median(turn) for turn in turns])
         bases = np.array([np.median(turn) for turn in self.seconds[base][batch]])
-        p50, p90 = np.percentile(np.concatenate(turns), [50, 90])
-        low, high = np.percentile(medians, [25, 75])
+        low, p50, high = np.percentile(medians, [25, 50, 75])
+        p90 = np.percentile(np.concatenate(turns), 90)
         slow, middle, fast = np.percentile(bases[: len(medians)] / medians, [25, 50, 75])
         return Latency(batch, float(p50), float(low), float(high), float(p90), float(middle),
                        float(slow), float(fast), len(turns))
