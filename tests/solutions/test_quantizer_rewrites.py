@@ -265,6 +265,17 @@ def test_half_of_the_trouble_moves():
         smoothing_factors(large, heavy, 1.5)
 
 
+def test_in_the_smoothed_network_activations_and_weights_reach_equally_far():
+    """Equation 4 in the graph: the largest of all readers' rows counts."""
+    batches = normal_batches([2, 5, 16], 4)
+    made = smooth(transformer_layer(5), batches)
+    graph, name = OnnxGraph(made), made.graph.node[0].output[0]
+    seen = [np.abs(v[name]).max(axis=(0, 1)) for v in activations(made, batches, [name])]
+    rows = [np.abs(graph.constants[n.input[1]]).max(axis=1) for n in graph.uses(name)]
+    assert len(rows) == 3
+    np.testing.assert_allclose(np.max(seen, axis=0), np.max(rows, axis=0), rtol=1e-3)
+
+
 def test_smoothing_makes_outliers_small_and_int8_accurate():
     model, batches = prepare(transformer_layer(3)), normal_batches([2, 5, 16], 8)
     made = smooth(model, batches)
