@@ -110,7 +110,7 @@ def latency_distribution(profiles: Sequence[LatencyProfile]) -> str:
     plot.set_yticks([100, 50, 10, 5, 1], ["100", "50", "10", "5", "1"], minor=False)
     plot.yaxis.set_minor_locator(_no_ticks())
     if len(profiles) > 1:
-        plot.legend(loc="upper right", frameon=False)
+        plot.legend(loc="upper right", frameon=False, labelcolor=INK)
     plot.set(xlabel="latency, ms", ylabel="requests at least as slow, %")
     plot.set_xlim(left=0)
     return svg(figure)
@@ -133,7 +133,8 @@ def latency_parts(profiles: Sequence[LatencyProfile]) -> str:
         left += width
     plot.invert_yaxis()
     plot.set_xlabel("mean per request, ms")
-    figure.legend(loc="outside upper center", ncols=3, handlelength=1.1, frameon=False)
+    figure.legend(loc="outside upper center", ncols=3, handlelength=1.1, frameon=False,
+                  labelcolor=INK)
     return svg(figure)
 
 
@@ -206,5 +207,5 @@ def roofline_plot(layers: list[Layer], ceilings: Ceilings) -> str:
                   xytext=(-4, 4), textcoords="offset points")
     for axis in (plot.xaxis, plot.yaxis):
         axis.set_minor_locator(_no_ticks())
-    plot.legend(loc="lower right", handletextpad=0.2, frameon=False)
+    plot.legend(loc="lower right", handletextpad=0.2, frameon=False, labelcolor=INK)
     return svg(figure)

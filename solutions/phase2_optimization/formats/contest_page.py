@@ -104,7 +104,8 @@ def latency_plot(found: Contest) -> str:
     axes.margins(x=0.08)
     axes.set_xlabel("milliseconds per input (log), median; lines: quartiles of the rounds")
     if count > 1:
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=count, frameon=False)
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=count, frameon=False,
+                    labelcolor=plots.INK)
     return plots.svg(figure)
 
 
