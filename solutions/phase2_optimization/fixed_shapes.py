@@ -78,7 +78,7 @@ def _set_dimensions(inputs: Iterable[Any], batch: int, sizes: dict[str, int]) ->
         if not tensor.HasField("shape"):
             raise InferenceError(f"input {value.name!r} has no shape: it cannot be fixed")
         for place, dimension in enumerate(tensor.shape.dim):
-            if dimension.HasField("dim_value") and dimension.dim_value > 0:
+            if dimension.HasField("dim_value") and dimension.dim_value >= 0:
                 continue
             name = dimension.dim_param
             if name in sizes:

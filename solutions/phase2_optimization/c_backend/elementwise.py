@@ -136,6 +136,8 @@ def reduce_sum(low: Lowering, group: Group) -> Value:
     axes = attribute(node, "axes")
     if axes is None and len(node.input) > 1 and node.input[1]:
         axes = low.constant(node.input[1]).tolist()
+    if not axes and attribute(node, "noop_with_empty_axes", 0):
+        return low.value(node.input[0])
     found = sorted(a % len(x.shape) for a in axes) if axes else list(range(len(x.shape)))
     if found != list(range(found[0], found[-1] + 1)):
         raise InferenceError(f"{node.name or node.op_type}: the C back end sums neighbouring "
