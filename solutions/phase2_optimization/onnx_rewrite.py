@@ -163,6 +163,9 @@ class OnnxGraph(GraphIndex):
         """
         if old == new:
             return False
+        maker = self.producer.get(new)
+        if self._types is None and maker is not None and maker.domain:
+            self._types = known_shapes(self)  # as long as ``old`` tells what onnx cannot infer
         if old in self._pinned:
             return self._take_over(old, new)
         if self._types is not None and old in self._types:

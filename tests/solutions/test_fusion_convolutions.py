@@ -301,6 +301,33 @@ def test_a_concat_with_gaps_is_plain_where_its_channels_must_be_dense():
     assert_same(net.model(net.relu(joined)), made, reference=False)
 
 
+def test_what_fused_operators_make_keeps_its_shape():
+    net = picture(4)
+    y = net.conv(net.relu(net.conv(net.input, 8, 4)), 6, 8)
+    graph = OnnxGraph(net.model(net.relu(y)))
+    assert fuse_activations(graph) == 2  # nobody has asked for a shape before
+    assert len(graph.nodes) == 2
+    shapes = [graph.shape(node.output[0]) for node in graph.ordered()]
+    assert shapes == [(1, 8, 9, 9), (1, 6, 9, 9)]
+    graph.forget_types()
+    assert shapes == [graph.shape(node.output[0]) for node in graph.ordered()]
+
+
+@blocks
+@pytest.mark.parametrize(("sizes", "reorders"), [((32, 24), 2), ((16, 16, 24), 2), ((24, 32), 4)])
+def test_a_split_between_blocks_stays_in_blocks(sizes, reorders):
+    net = picture(16)
+    x = net.relu(net.conv(net.input, 56, 16))
+    parts = net.node("Split", x, net.constant(np.array(sizes)), outputs=len(sizes), axis=1)
+    parts[1] = net.relu(net.conv(parts[1], sizes[1], sizes[1]))
+    model = net.model(net.conv(net.node("Concat", *parts, axis=1), 16, 56), net.relu(parts[0]))
+    made, _ = rewritten(model, fuse_activations, blocked_layout)
+    found = operators(made)
+    assert found["ReorderOutput"] + found["ReorderInput"] >= reorders
+    assert (found["ReorderOutput"] <= 2) == (sizes[0] % BLOCK == 0)
+    assert_same(model, made, reference=False)
+
+
 @blocks
 def test_a_gate_for_a_batch_of_unknown_size_is_plain():
     net = SmallGraph(["batch", 16, 9, 9])

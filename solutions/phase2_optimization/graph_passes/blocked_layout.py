@@ -20,6 +20,7 @@ from solutions.phase2_optimization.graph_passes.blocked_operators import (
     convert_concat,
     convert_pool,
     convert_resize,
+    convert_split,
     convert_transpose,
     convert_unary,
 )
@@ -40,6 +41,7 @@ RULES: dict[str, Rule] = {
     "Mul": convert_binary,
     "BatchNormalization": convert_norm,
     "Concat": convert_concat,
+    "Split": convert_split,
     "Resize": convert_resize,
     "Upsample": convert_resize,
     "Transpose": convert_transpose,

@@ -10,8 +10,9 @@ from solutions.phase2_optimization.graph_passes.blocked_scaling import (
     scale_by_constant,
 )
 from solutions.phase2_optimization.graph_passes.blocked_tensors import BlockedTensors, Twin
-from solutions.phase2_optimization.graph_passes.blocked_weights import DOMAIN
+from solutions.phase2_optimization.graph_passes.blocked_weights import DOMAIN, padded_channels
 from solutions.phase2_optimization.graph_passes.fused_conv import activation_of
+from solutions.phase2_optimization.graph_passes.slice_partitions import SIZES_ARE_INPUTS
 from solutions.phase2_optimization.onnx_rewrite import Node, attribute, set_attribute
 
 # Functions that make finite numbers of the filling's finite numbers.
@@ -80,6 +81,24 @@ def convert_concat(tensors: BlockedTensors, node: Node) -> bool:
         return False
     made = tensors.graph.add("Concat", [twin.name for twin in found], axis=1)
     tensors.convert(node, joined._replace(name=made.output[0]))
+    return True
+
+
+def convert_split(tensors: BlockedTensors, node: Node) -> bool:
+    """A Split of channels between blocks."""
+    graph, twin = tensors.graph, tensors.twins.get(node.input[0])
+    sizes = [tensors.shape(name)[1] if len(tensors.shape(name)) == 4 else None
+             for name in node.output]
+    known = [size for size in sizes if isinstance(size, int)]
+    if twin is None or not twin.is_dense or attribute(node, "axis", 0) not in (1, -3) \
+            or len(known) < len(sizes) or any(size % tensors.block for size in known[:-1]) \
+            or graph.opset < SIZES_ARE_INPUTS:
+        return False
+    widths = np.array([padded_channels(size, tensors.block) for size in known], np.int64)
+    names = [graph.fresh("part") for _ in known]
+    graph.add("Split", [twin.name, graph.constant("widths", widths)], names, axis=1)
+    tensors.convert(node, *(tensors.dense(name, size)
+                            for name, size in zip(names, known, strict=True)))
     return True
 
 

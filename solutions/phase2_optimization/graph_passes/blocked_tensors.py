@@ -57,9 +57,9 @@ class BlockedTensors:
         """A twin without gaps."""
         return Twin(name, np.arange(channels), padded_channels(channels, self.block))
 
-    def convert(self, node: Node, twin: Twin) -> None:
-        """Note that ``node`` is replaced: ``twin`` holds what it computed."""
-        self.twins[node.output[0]] = twin
+    def convert(self, node: Node, *twins: Twin) -> None:
+        """Note that ``node`` is replaced: ``twins`` hold what it computed."""
+        self.twins.update(zip(node.output, twins, strict=True))
         self.converted.append(node)
 
     def reordered(self, name: str) -> Twin | None:
@@ -81,8 +81,8 @@ class BlockedTensors:
     def finish(self) -> None:
         """Bring back what plain readers need; take out the operators that were replaced."""
         gone = {id(node) for node in self.converted}
-        for node in self.converted:
-            name, twin = node.output[0], self.twins[node.output[0]]
+        for name in [name for node in self.converted for name in node.output]:
+            twin = self.twins[name]
             readers = [user for user in self.graph.uses(name) if id(user) not in gone]
             if readers or self.graph.is_pinned(name):
                 self.graph.replace(name, self._plain(name, twin))
