@@ -207,6 +207,19 @@ def test_other_means_stay():
     assert_stays(net.model(y), recognise_global_pool)
 
 
+def test_float64_keeps_what_onnxruntime_can_compute():
+    net = rows(shape=(2, 3, 5, 6), kind=TensorProto.DOUBLE)
+    wide = np.float64
+    mean = net.node("ReduceMean", net.input, net.constant(np.array([2, 3])))
+    clip = net.node("Clip", net.node("Add", mean, number(net, 3, wide)), number(net, 0, wide),
+                    number(net, 6, wide))
+    hard = net.node("Div", clip, number(net, 6, wide))
+    swish = net.node("Div", net.node("Mul", mean, clip), number(net, 6, wide))
+    for end in (hard, swish):
+        assert_stays(net.model(end, kind=TensorProto.DOUBLE), recognise_global_pool,
+                     recognise_hard_sigmoid, recognise_hard_swish)
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_a_product_and_its_bias_are_one_gemm(first):
     net = rows()

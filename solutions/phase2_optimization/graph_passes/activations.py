@@ -21,6 +21,7 @@ from solutions.phase2_optimization.graph_passes.expressions import (
 from solutions.phase2_optimization.onnx_rewrite import Node, OnnxGraph, attribute
 
 HARD_SWISH, MISH, CLIP_INPUTS = 14, 18, 11
+KERNELS = frozenset({"float16", "float32"})  # ONNX Runtime has no such activations of float64
 
 
 class Bounds(NamedTuple):
@@ -37,7 +38,7 @@ def recognise_hard_sigmoid(graph: OnnxGraph) -> int:
     """
     changed = 0
     for node in list(graph.nodes):
-        if node.op_type not in ("Mul", "Div") or node.domain or not graph.has(node):
+        if node.op_type not in ("Mul", "Div") or node.domain or not _has_kernels(graph, node):
             continue
         whole = product_of(graph, node.output[0])
         if len(whole.factors) != 1:
@@ -57,7 +58,7 @@ def recognise_hard_swish(graph: OnnxGraph) -> int:
     """
     changed = 0
     for node in list(graph.nodes) if graph.opset >= HARD_SWISH else []:
-        if node.op_type not in ("Mul", "Div") or node.domain or not graph.has(node):
+        if node.op_type not in ("Mul", "Div") or node.domain or not _has_kernels(graph, node):
             continue
         source = _hard_swish(graph, node)
         if source is not None:
@@ -110,6 +111,12 @@ def merge_clips(graph: OnnxGraph) -> int:
             continue
         changed += graph.replace(node.output[0], made.output[0])
     return changed
+
+
+def _has_kernels(graph: OnnxGraph, node: Node) -> bool:
+    """Whether a node is still there and makes numbers of a type that activations are made for."""
+    dtype = graph.dtype(node.output[0]) if graph.has(node) else None
+    return dtype is not None and dtype.name in KERNELS
 
 
 def _shifted_clip(graph: OnnxGraph, name: str) -> tuple[str, float, float] | None:

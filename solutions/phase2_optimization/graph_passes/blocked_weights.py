@@ -7,8 +7,8 @@ with AVX2) and keeps a block's numbers of one pixel together:
     NCHW     [N, C, H, W]                pixel's channels: H * W apart
     NCHWc    [N, C / c, H, W, c]         pixel's channels of one block: side by side
 
-Missing channels of the last block are filled: with zeros in the filters, so that whatever stands
-in a tensor's filled channels counts for nothing. Filters come in two forms:
+Missing channels of the last block are filled: with zeros in the filters, so that whatever finite
+number stands in a tensor's filled channels counts for nothing. Filters come in two forms:
 
     OIHWBiBo  [O / c, I / c, H, W, c in, c out]   both sides blocked
     OIHWBo    [O / c, I, H, W, c out]             plain input (few channels), or depthwise

@@ -9,6 +9,7 @@ import numpy as np
 from solutions.phase2_optimization.onnx_rewrite import Node, OnnxGraph, attribute
 
 LEAST_RANK = 3
+KERNELS = frozenset({"float16", "float32"})  # ONNX Runtime averages no float64 by pooling
 
 
 def recognise_global_pool(graph: OnnxGraph) -> int:
@@ -28,7 +29,7 @@ def recognise_global_pool(graph: OnnxGraph) -> int:
 def _is_spatial(graph: OnnxGraph, node: Node) -> bool:
     """Whether exactly the axes from 2 on are averaged, and kept."""
     shape, dtype = graph.shape(node.input[0]), graph.dtype(node.input[0])
-    if shape is None or len(shape) < LEAST_RANK or dtype is None or dtype.kind != "f":
+    if shape is None or len(shape) < LEAST_RANK or dtype is None or dtype.name not in KERNELS:
         return False
     axes = attribute(node, "axes")
     if axes is None and len(node.input) > 1 and node.input[1]:
