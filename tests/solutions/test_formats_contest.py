@@ -104,8 +104,15 @@ def test_wrong_numbers_stand_beside_the_speed(found) -> None:
     rows = {row.name: row for row in found.rows}
     assert rows["thrice"].is_off and rows["thrice"].error == pytest.approx(0.5)
     assert not rows["flat"].latencies and "outputs of shapes" in rows["flat"].detail
-    assert rows["twice"].error == 0 and not rows["twice"].is_off
+    assert rows["thrice"].typical == pytest.approx(0.5)
+    assert rows["twice"].error == rows["twice"].typical == 0 and not rows["twice"].is_off
     assert "thrice" not in " ".join(name for _, name, _ in contest_page.tiles(found))
+
+
+def test_few_bits_are_judged_by_their_typical_error(found) -> None:
+    outlier = replace(found.rows[-1], error=0.9, typical=0.05, tolerance=0.3)
+    assert not outlier.is_off and replace(outlier, typical=0.4).is_off
+    assert replace(outlier, tolerance=1e-3).is_off
 
 
 def test_a_fixed_batch_is_said(tmp_path) -> None:

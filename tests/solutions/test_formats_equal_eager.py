@@ -22,6 +22,7 @@ from solutions.phase2_optimization.formats.compiled import (
     FormatOptions,
     Source,
     relative_error,
+    typical_error,
 )
 from zoo.errors import InferenceError
 
@@ -221,6 +222,16 @@ def test_relative_error_is_of_the_largest_number() -> None:
         relative_error([one, one], [one])
     with pytest.raises(InferenceError, match="shapes"):
         relative_error([one[0]], [one])
+
+
+def test_typical_error_is_a_root_mean_square() -> None:
+    one = np.array([[3.0, -4.0, 0.0, 0.0]])
+    found = one + np.array([[0.0, 0.0, 0.5, 0.0]])
+    assert typical_error([found], [one]) == pytest.approx(0.1)
+    assert relative_error([found], [one]) == pytest.approx(0.125)
+    assert typical_error([one, 2 * one], [one, one]) == pytest.approx(1)
+    assert typical_error([one * np.nan], [one]) == np.inf
+    assert typical_error([one * np.nan], [one * np.nan]) == typical_error([one], [one]) == 0
 
 
 def test_options_need_sizes() -> None:

@@ -117,6 +117,24 @@ def relative_error(found: Sequence[Array], expected: Sequence[Array]) -> float:
     return worst
 
 
+def typical_error(found: Sequence[Array], expected: Sequence[Array]) -> float:
+    """The root mean square of the differences as a share of that of the expected numbers, of the
+    worst output. Where few numbers are far off, it is small and ``relative_error`` large.
+
+    Infinite where a difference is not finite.
+    """
+    worst = 0.0
+    for ours, theirs in zip(found, expected, strict=True):
+        a, b = ours.astype(np.float64), theirs.astype(np.float64)
+        if not a.size or np.array_equal(a, b, equal_nan=True):
+            continue
+        scale = float(np.sqrt(np.mean(b * b)))
+        with np.errstate(invalid="ignore"):
+            error = float(np.sqrt(np.mean((a - b) ** 2))) / (scale or 1.0)
+        worst = max(worst, error if np.isfinite(error) else float("inf"))
+    return worst
+
+
 def bytes_below(path: Path) -> int:
     """The bytes of a file, or of all files in a folder."""
     files = [path] if path.is_file() else path.rglob("*")

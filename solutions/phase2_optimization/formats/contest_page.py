@@ -57,14 +57,15 @@ def table(found: Contest) -> "Table":
     for size in found.sizes:
         for title in (f"batch {size}: ms", "(quartiles)", "speed-up"):
             shown.add_column(title, justify="right", no_wrap=True)
-    for title in ("error", "compile s", "MB"):
+    for title in ("error", "typical", "compile s", "MB"):
         shown.add_column(title, justify="right", no_wrap=True)
     shown.add_column("", overflow="fold")
     for row in found.rows:
         cells = [row.name]
         for number in range(len(found.sizes)):
             cells += _latency_cells(row, number)
-        cells += [error_text(row.error), f"{row.compile_seconds:.1f}", megabytes(row.size_bytes)]
+        cells += [error_text(row.error), error_text(row.typical), f"{row.compile_seconds:.1f}",
+                  megabytes(row.size_bytes)]
         shown.add_row(*cells, row.detail, style="red" if row.is_off else "")
     return shown
 
