@@ -187,6 +187,14 @@ def test_clips_that_others_read_or_that_depend_on_data_stay():
     assert_stays(net.model(net.relu(net.node("Clip", net.input, bound))), merge_clips)
 
 
+def test_clips_of_whole_numbers_stay():
+    net = rows(opset=13, kind=TensorProto.INT32)
+    y = net.input
+    for _ in range(2):
+        y = net.node("Clip", y, number(net, 0, np.int32))
+    assert_stays(net.model(y, kind=TensorProto.INT32), merge_clips)
+
+
 @pytest.mark.parametrize(("opset", "axes"), [(17, [2, 3]), (18, [-1, -2]), (18, [2, 3])])
 def test_the_mean_of_a_picture_is_a_pool(opset, axes):
     net = rows(opset, (2, 3, 5, 6))

@@ -98,6 +98,17 @@ def test_a_residual_and_its_activation_go_into_the_convolution(first):
     assert operators(made)["Relu"] == 1  # the one in front
 
 
+@pytest.mark.parametrize("axes", [1, 3])
+@pytest.mark.parametrize("group", [1, 4])
+def test_convolutions_of_rows_and_volumes_take_both(axes, group):
+    net = SmallGraph([2, 4, *[6] * axes])
+    weights = net.constant(net.weights(4, 4 // group, *[3] * axes))
+    y = net.node("Conv", net.input, weights, group=group, pads=[1] * 2 * axes)
+    y = net.node("HardSwish", net.node("Add", y, net.input))
+    made = assert_fires(net.model(y), fuse_residuals, fuse_activations, places=2, reference=False)
+    assert operators(made) == {"FusedConv": 1}
+
+
 def test_of_two_convolutions_one_takes_the_other():
     net = picture(4)
     y = net.node("Add", net.conv(net.input, 4, 4), net.conv(net.input, 4, 4, bias=False))

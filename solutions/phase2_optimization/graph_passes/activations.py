@@ -8,7 +8,7 @@ Relu and Clip after one another are one Clip, whose bounds are both's. Sources: 
 arXiv:1905.02244, section 5.2; Misra, arXiv:1908.08681.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -100,13 +100,15 @@ def merge_clips(graph: OnnxGraph) -> int:
         if outer is None or inner is None or before is None or not graph.is_private(
                 before.output[0]):
             continue
-        low, high = np.clip(inner, outer.low, outer.high)
         source = before.input[0]
+        dtype = graph.dtype(source)
+        if dtype is None or dtype.kind != "f":
+            continue
+        low, high = np.clip(inner, outer.low, outer.high)
         if (low, high) == (0.0, np.inf):
             made = graph.add("Relu", [source])
-        elif graph.opset >= CLIP_INPUTS and graph.dtype(source) is not None:
-            limits = [_limit(graph, source, value) for value in (low, high)]
-            made = graph.add("Clip", [source, *limits])
+        elif graph.opset >= CLIP_INPUTS:
+            made = graph.add("Clip", [source, *(_limit(graph, dtype, v) for v in (low, high))])
         else:
             continue
         changed += graph.replace(node.output[0], made.output[0])
@@ -162,7 +164,6 @@ def _bounds(graph: OnnxGraph, node: Node) -> Bounds | None:
     return Bounds(*found) if found[0] <= found[1] else None
 
 
-def _limit(graph: OnnxGraph, source: str, value: float) -> str:
+def _limit(graph: OnnxGraph, dtype: np.dtype[Any], value: float) -> str:
     """The name of a Clip's bound, "" where there is none."""
-    dtype = graph.dtype(source)
     return "" if np.isinf(value) else graph.constant("bound", np.array(value, dtype))
