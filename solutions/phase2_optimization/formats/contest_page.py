@@ -96,8 +96,10 @@ def latency_plot(found: Contest) -> str:
             label = f"batch {size}" if place == 0 else None
             _point(axes, place + shift, one, colour, label)
     axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    shown = "125" if high > 12 * low else "123456789"  # the digits that a label begins with
     for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-        axis(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "125" else "")
+        axis(lambda value, _: f"{value:g}" if f"{value:e}"[0] in shown else "")
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     for tick, row in zip(axes.get_yticklabels(), rows, strict=True):
         tick.set_color(plots.INK if not row.is_off else plots.WARN)
