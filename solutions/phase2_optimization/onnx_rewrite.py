@@ -47,6 +47,7 @@ class Snapshot(NamedTuple):
     nodes: list[Node]
     constants: Constants
     opsets: list[Any]
+    metadata: list[Any]
     types: dict[str, TensorType] | None
 
 
@@ -226,13 +227,16 @@ class OnnxGraph(GraphIndex):
     def snapshot(self) -> Snapshot:
         """A copy to go back to with :meth:`restore`."""
         return Snapshot([copied(node) for node in self.nodes], self.constants.copy(),
-                        list(self.model.opset_import), None if self._types is None
-                        else dict(self._types))
+                        [copied(opset) for opset in self.model.opset_import],
+                        [copied(item) for item in self.model.metadata_props],
+                        None if self._types is None else dict(self._types))
 
     def restore(self, before: Snapshot) -> None:
         """Go back to how the graph was; a snapshot serves once."""
         self.nodes, self.constants, self._types = before.nodes, before.constants, before.types
         opsets = [copied(opset) for opset in before.opsets]
-        del self.model.opset_import[:]
+        metadata = [copied(item) for item in before.metadata]
+        del self.model.opset_import[:], self.model.metadata_props[:]
         self.model.opset_import.extend(opsets)
+        self.model.metadata_props.extend(metadata)
         self.refresh()
