@@ -3,9 +3,11 @@
 import contextlib
 import importlib
 import math
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import chain
 from typing import Any
 
 from benchmarks.measure import Spread
@@ -112,15 +114,15 @@ def speed_over_float(models: Mapping[str, Model], case: Case, openings: int) -> 
     Now and then a session is half as fast as others of the same model, for all its life (where its
     memory lies, it seems): so every model is opened several times, and the median has no such
     luck. Sessions run in the caller's thread, whose processor time is taken: what neighbours on
-    the machine take is not in it. Of an opening's calls the fastest counts.
+    the machine take is not in it. An opening counts with the median of its calls.
     """
     ratios: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(openings):
         variants = [Variant(name, model, onnx_run(model), 0.0) for name, model in models.items()]
         seconds = latencies(variants, case.task, ROUNDS, time.thread_time)
-        fastest = {name: min(map(min, found)) for name, found in seconds.items()}
-        for name, own in fastest.items():
-            ratios[name].append(fastest[""] / own)
+        typical = {name: statistics.median(chain(*found)) for name, found in seconds.items()}
+        for name, own in typical.items():
+            ratios[name].append(typical[""] / own)
     return {name: Spread.of(found) for name, found in ratios.items()}
 
 
