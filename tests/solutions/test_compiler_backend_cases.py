@@ -19,6 +19,7 @@ def test_a_sample_still_gives_the_expected_output(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", STAGES)
 def test_every_case_still_gives_the_expected_output(name: str) -> None:
     judged = judge_all(backend_cases(), lambda m: optimize(m, STAGES[name]).model)
