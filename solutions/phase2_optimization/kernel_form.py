@@ -3,7 +3,8 @@
 Rewrites that change no result: the Focus layer becomes one convolution (``focus_layer``),
 x * sigmoid(x) one operator (``swish``), a product of matrices and its bias one Gemm, a Relu goes
 before its pooling (``pool_order``), channels are filled up to the kernels' blocks
-(``channel_alignment``), and average poolings become convolutions (``average_pooling``).
+(``channel_alignment``), average poolings become convolutions (``average_pooling``) and doublings
+copies (``upsampling``).
 """
 
 from solutions.phase2_optimization.average_pooling import pools_as_convolutions
@@ -14,6 +15,7 @@ from solutions.phase2_optimization.graph_preparation import infer_shapes
 from solutions.phase2_optimization.onnx_rewrite import Model, OnnxGraph, attribute
 from solutions.phase2_optimization.pool_order import clamps_before_pools
 from solutions.phase2_optimization.swish import join_swish
+from solutions.phase2_optimization.upsampling import doublings_as_copies
 
 FEW_CHANNELS = 4
 THIN = f"it reads at most {FEW_CHANNELS} channels: slower in integers than in float"
@@ -28,6 +30,7 @@ def fit_to_kernels(model: Model) -> Model:
     clamps_before_pools(graph)
     aligned = OnnxGraph(align_channels(infer_shapes(graph.to_model())))
     pools_as_convolutions(aligned)
+    doublings_as_copies(aligned)
     return infer_shapes(aligned.to_model())
 
 

@@ -84,3 +84,39 @@ def test_convolutions_of_few_channels_are_slower_in_integers():
     x = net.conv(net.conv(net.input, 16, 3), 16, 16, group=16)
     model = prepare(net.model(net.conv(x, 4, 16)))
     assert thin_convolutions(model) == {"Conv0": THIN}
+
+
+def doubled(net, x, scales=(1, 1, 2, 2), frame="asymmetric", rounding="floor"):
+    return net.node("Resize", x, "", net.constant(np.float32(scales)), mode="nearest",
+                    coordinate_transformation_mode=frame, nearest_mode=rounding)
+
+
+@pytest.mark.parametrize("behind", ["Concat", "Conv", "Add"])
+def test_a_doubling_is_copies(behind):
+    net = SmallGraph(SHAPE, seed=1)
+    x = doubled(net, net.relu(net.conv(net.input, 16, 8)))
+    other = doubled(net, net.conv(net.input, 16, 8))
+    last = {"Concat": lambda: net.node("Concat", x, other, axis=1),
+            "Conv": lambda: net.conv(x, 4, 16), "Add": lambda: net.node("Add", x, other)}[behind]()
+    made = assert_same(net.model(last))
+    assert operators(made)["Resize"] == 0
+    assert operators(made)["Transpose"] == (2 if behind == "Conv" else 4)
+
+
+@pytest.mark.parametrize("case", ["thrice", "sideways", "halves", "output", "tanh", "input"])
+def test_other_resizes_stay(case):
+    net = SmallGraph(SHAPE, seed=1)
+    x = net.input if case == "input" else net.conv(net.input, 16, 8)
+    channels = 8 if case == "input" else 16
+    scales = {"thrice": (1, 1, 3, 3), "sideways": (1, 1, 1, 2)}.get(case, (1, 1, 2, 2))
+    rounding = "ceil" if case == "halves" else "floor"
+    x = doubled(net, x, scales, rounding=rounding)
+    y = net.conv(net.node("Tanh", x) if case == "tanh" else x, 4, channels)
+    made = assert_same(net.model(y, *[x] * (case == "output")))
+    assert operators(made)["Resize"] == 1
+
+
+def test_a_doubling_of_free_sizes_stays():
+    net = SmallGraph([2, 8, "h", "w"], seed=1)
+    x = doubled(net, net.conv(net.input, 16, 8))
+    assert operators(assert_same(net.model(net.conv(x, 4, 16))))["Resize"] == 1

@@ -92,6 +92,9 @@ BLOCKS = {
         "MaxPool", net.node("Resize", x, "", net.constant(np.float32([1, 1, 2, 2])),
                             mode="nearest", coordinate_transformation_mode="asymmetric",
                             nearest_mode="floor"), kernel_shape=[2, 2], strides=[2, 2]),
+    "doubled image": lambda net, x: conv(net, net.node(
+        "Resize", conv(net, x), "", net.constant(np.float32([1, 1, 2, 2])), mode="nearest",
+        coordinate_transformation_mode="asymmetric", nearest_mode="floor"), strides=[2, 2]),
     "gate": gated,
     "split": split_and_joined,
     "counted average": lambda net, x: net.node(
@@ -191,6 +194,7 @@ FUSED = {
     "halves exchanged": {"QLinearConv": 2, "Split": 1, "QLinearConcat": 1},
     "gather": {"QLinearConv": 2, "Gather": 1},
     "resize": {"QLinearConv": 2, "Resize": 1, "MaxPool": 1},
+    "doubled image": {"QLinearConv": 4, "Transpose": 2, "QLinearConcat": 2, "Reshape": 2},
     "gate": {"QLinearConv": 3, "QLinearSigmoid": 1, "QLinearMul": 1},
     "split": {"QLinearConv": 3, "Split": 1, "QLinearConcat": 1},
 }
