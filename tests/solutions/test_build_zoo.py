@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from dataclasses import fields
 
 import numpy as np
@@ -17,8 +18,9 @@ from solutions.phase2_optimization.build_zoo import (
     with_recipe,
     write_card,
 )
+from solutions.phase2_optimization.detections_distance import detections_distance
 from solutions.phase2_optimization.detector_tasks import street_task
-from solutions.phase2_optimization.evaluation_task import Task
+from solutions.phase2_optimization.evaluation_task import Task, onnx_run
 from solutions.phase2_optimization.variants import VariantMaker
 from zoo.evaluate import DetectionScores
 from zoo.registry import MODELS, find, int8_form, sha256_of
@@ -43,6 +45,12 @@ def scores_of(name):
     assert kept.pop("streets") == HELD_OUT_STREETS
     assert set(kept) == {field.name for field in fields(DetectionScores)}
     return DetectionScores(**kept)
+
+
+def reals(constants):
+    """Scales, and the weights of layers in float; each value once."""
+    found = [values.ravel() for values in constants.values() if values.dtype == np.float32]
+    return np.unique(np.concatenate(found))
 
 
 def card_of(size):
@@ -127,27 +135,34 @@ def test_a_note_of_the_recipe_joins_what_is_there():
 @pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_the_quantizer_makes_it_anew(size, tmp_path):
-    """The same nodes and the same numbers; the order of nodes is free, and AdaRound's near ties
-    fall as the processor's sums are rounded: a thousandth of the weights may be a step away."""
+    """The same operators on the same numbers, as near as processors round alike.
+
+    Ranges differ in their last digits between processors, so a scale may, too, and a weight on the
+    border of two steps may fall the other way, as AdaRound's near ties do.
+    """
     entry, source, before = entry_of(size), find(f"zoo:street-{size}"), shipped(size)
     recipe = metadata(before)["quantization"]
-    made = VariantMaker(street_task(source)).recipes()[recipe]()
+    task = street_task(source)
+    made = VariantMaker(task).recipes()[recipe]()
     after = with_recipe(made.model, recipe)
+    assert Counter(n.op_type for n in before.graph.node) == Counter(
+        n.op_type for n in after.graph.node)
     old, new = ({t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
                 for model in (before, after))
-    assert sorted(n.SerializeToString() for n in before.graph.node) == sorted(
-        n.SerializeToString() for n in after.graph.node)
-    assert old.keys() == new.keys()
-    for name in old:
-        assert old[name].dtype == new[name].dtype and old[name].shape == new[name].shape, name
-        if recipe == "careful" and name.endswith(("/weight/integer", "/bias/integer")):
+    for ending, most in (("/weight/integer", 1), ("/bias/integer", None)):
+        layers = {name for name in old if name.endswith(ending)}
+        assert layers and layers == {name for name in new if name.endswith(ending)}
+        for name in layers:
             away = np.abs(old[name].astype(np.int64) - new[name])
-            if name.endswith("/weight/integer"):
-                assert away.max() <= 1 and away.mean() < 1e-3, name
+            assert old[name].dtype == new[name].dtype, name
+            if most is not None:
+                assert away.max() <= most and away.mean() < 1e-3, name
             else:
                 assert away.max() <= 0.005 * np.abs(old[name]).max(), name
-        else:
-            np.testing.assert_array_equal(old[name], new[name], err_msg=name)
+    missing = [value for value in reals(old) if not np.isclose(value, reals(new), rtol=1e-3).any()]
+    assert not missing
+    given, found = (onnx_run(model)(task.example) for model in (before, after))
+    assert detections_distance(given, found) < 1e-3
     for one in (entry, source):
         (tmp_path / one.file).write_bytes((MODELS / one.file).read_bytes())
     scores = scores_of(f"street-{size}-int8"), scores_of(f"street-{size}")
