@@ -278,6 +278,39 @@ STEPS = {
 }
 
 
+def enlarged(net, scales=(1, 1, 2, 3), sizes=None, **options):
+    """A convolution's 9 x 9 picture, resized."""
+    given = ["", net.constant(np.array(scales, np.float32))] if sizes is None else [
+        "", "", net.constant(np.array(sizes, np.int64))]
+    return net.model(net.node("Resize", net.conv(net.input, 20, 20), *given, **options))
+
+
+@blocks
+@pytest.mark.parametrize("places", ["half_pixel", "asymmetric", "align_corners"])
+@pytest.mark.parametrize("target", [
+    {}, {"scales": (1, 1, 4, 1)}, {"sizes": (1, 20, 27, 9)}, {"sizes": (1, 20, 18, 36)}])
+def test_a_picture_is_enlarged_linearly_in_blocks(places, target):
+    model = enlarged(picture(20, seed=3), **target, mode="linear",
+                     coordinate_transformation_mode=places)
+    made, changed = rewritten(model, blocked_layout)
+    assert changed == 2 and operators(made)["Upsample"] == 1 and not operators(made)["Resize"]
+    assert_same(model, made, reference=False)
+
+
+@blocks
+@pytest.mark.parametrize("options", [
+    {"scales": (1, 1, 1.5, 2), "mode": "linear"}, {"sizes": (1, 20, 10, 18), "mode": "linear"},
+    {"mode": "cubic"}, {"mode": "nearest", "coordinate_transformation_mode": "half_pixel"},
+    {"mode": "linear", "coordinate_transformation_mode": "pytorch_half_pixel"},
+    {"mode": "linear", "antialias": 1, "scales": (1, 1, 1, 1)},
+])
+def test_other_ways_to_resize_leave_the_blocks(options):
+    model = enlarged(picture(20, seed=4, opset=18), **options)
+    made, _ = rewritten(model, blocked_layout)
+    assert operators(made)["Resize"] == 1 and not operators(made)["Upsample"]
+    assert_same(model, made, reference=False)
+
+
 @blocks
 def test_an_activation_after_a_scale_goes_along():
     net = picture(16)

@@ -21,6 +21,7 @@ UNARY = frozenset({
     "Softplus", "Softsign", "Gelu", "QuickGelu", "Neg", "Abs", "Mish", "Erf", "ThresholdedRelu",
 })
 TO_CHANNELS_LAST = [0, 2, 3, 1]
+LINEAR_PLACES = ("half_pixel", "asymmetric", "align_corners")  # that the blocked Upsample knows
 
 
 def convert_unary(tensors: BlockedTensors, node: Node) -> bool:
@@ -103,12 +104,14 @@ def convert_split(tensors: BlockedTensors, node: Node) -> bool:
 
 
 def convert_resize(tensors: BlockedTensors, node: Node) -> bool:
-    """Nearest-neighbour enlarging of height and width by whole numbers."""
+    """Enlarging of height and width by whole numbers, to the nearest neighbour or linearly."""
     twin = tensors.twins.get(node.input[0])
-    scales = _whole_scales(tensors, node)
-    if twin is None or scales is None:
+    if twin is None:
         return False
-    made = tensors.graph.add("Upsample", [twin.name], domain=DOMAIN, scales=scales)
+    scales, how = _whole_scales(tensors, node), _interpolation(node)
+    if scales is None or how is None:
+        return False
+    made = tensors.graph.add("Upsample", [twin.name], domain=DOMAIN, scales=scales, **how)
     tensors.convert(node, twin._replace(name=made.output[0]))
     return True
 
@@ -162,18 +165,37 @@ def _only_convolutions_read(tensors: BlockedTensors, name: str) -> bool:
         for user in graph.uses(name))
 
 
-def _whole_scales(tensors: BlockedTensors, node: Node) -> list[int] | None:
-    """The factors [1, 1, height, width] of a Resize or Upsample that blocks know; else None."""
-    if attribute(node, "mode", "nearest") != "nearest":
-        return None
-    place = 1 if node.op_type == "Upsample" else 2
-    if node.op_type == "Resize":
-        mode = attribute(node, "coordinate_transformation_mode", "half_pixel")
+def _interpolation(node: Node) -> dict[str, str] | None:
+    """The attributes of a blocked Upsample that computes what a node does; None for none."""
+    mode = attribute(node, "mode", "nearest")
+    if node.op_type == "Upsample":
+        return {} if mode == "nearest" else None
+    places = attribute(node, "coordinate_transformation_mode", "half_pixel")
+    if mode == "nearest":
         rounding = attribute(node, "nearest_mode", "round_prefer_floor")
-        if (mode, rounding) != ("asymmetric", "floor") or len(node.input) != 3 \
-                or attribute(node, "axes") is not None:
+        return {} if (places, rounding) == ("asymmetric", "floor") else None
+    plain = not attribute(node, "antialias", 0) and not attribute(node, "exclude_outside", 0)
+    if mode != "linear" or places not in LINEAR_PLACES or not plain:
+        return None
+    return {"mode": mode, "coordinate_transformation_mode": places}
+
+
+def _whole_scales(tensors: BlockedTensors, node: Node) -> list[int] | None:
+    """The factors [1, 1, height, width] of a Resize or Upsample where they are whole; else None."""
+    constants = tensors.graph.constants
+    given = [constants.get(name) if name else None for name in node.input]
+    if node.op_type == "Upsample":
+        scales = given[1] if len(given) > 1 else None
+    elif attribute(node, "axes") is not None:
+        return None
+    elif len(given) > 3 and node.input[3]:  # sizes
+        before, after = tensors.shape(node.input[0]), given[3]
+        if after is None or len(after) != 4 or not all(isinstance(n, int) for n in before) \
+                or attribute(node, "keep_aspect_ratio_policy", "stretch") != "stretch":
             return None
-    scales = tensors.graph.constants.get(node.input[place]) if len(node.input) > place else None
+        scales = after / np.array(before)
+    else:
+        scales = given[2] if len(given) == 3 else None
     if scales is None or scales.shape != (4,) or (scales != np.round(scales)).any():
         return None
     whole = [int(scale) for scale in scales]
