@@ -74,6 +74,14 @@ def test_dropout_left_in_training_is_found() -> None:
     assert not checked(Training().eval(), images(4)).is_the_program
 
 
+def test_one_input_is_enough_to_check_a_trace() -> None:
+    """A picture alone, reversed along its batch: torch takes no array that runs backwards."""
+    example = (np.ones((1, 3, 4, 4), np.float32),)
+    module = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU()).eval()
+    trace = trace_module(module, tuple(torch.from_numpy(a) for a in example))
+    assert check_trace(module, trace, probes(example)).is_the_program
+
+
 def test_operators_include_those_of_submodules() -> None:
     trace = trace_module(small_net(), (torch.from_numpy(images(2)[0]),))
     found = operators_of(trace)
